@@ -1,0 +1,108 @@
+//! The spec: the one file that describes an environment.
+//!
+//! This crate knows the language and nothing of AWS's API: its types (one file a section under
+//! `section/`), parsing that remembers where everything stood, every fault that can be found
+//! without asking AWS, references between sections, and the JSON Schema made from the types.
+
+pub mod check;
+pub mod fault;
+pub mod parse;
+pub mod reference;
+pub mod schema;
+pub mod section;
+pub mod value;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use fault::{Fault, Faults};
+pub use parse::parse;
+pub use reference::{Part, Reference, Section, Text};
+pub use section::api::{Api, ApiKind, Period, Quota, Route, UsagePlan};
+pub use section::cluster::{Capacity, Cluster};
+pub use section::load_balancer::{Balancer, Kind, Listener, Protocol, Scheme, Target, targets};
+pub use section::network::{Nat, Network};
+pub use section::repository::{Repository, Untagged};
+pub use section::role::{Role, Statement};
+pub use section::secret::{Generate, Secret};
+pub use section::service::{Architecture, Health, Logs, Placement, Service, ServiceRole};
+pub use value::Duration;
+
+/// The most characters an environment's name may have: names of AWS resources are made from it.
+pub const NAME_LIMIT: usize = 24;
+
+/// A spec as its author means it, `plinth/v1`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Spec {
+    /// The language's version.
+    pub api_version: ApiVersion,
+    /// The environment's name: a–z, 0–9 and hyphens, at most 24 characters; also the object's name
+    /// under `environments/`.
+    #[schemars(regex(pattern = r"^[a-z]([a-z0-9]|-[a-z0-9])*$"), length(max = 24))]
+    pub name: String,
+    /// The AWS region to build in; the control plane's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Tags for every resource, beside Plinth's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The VPC and what is in it. Made with its defaults where something needs a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// Secrets Manager secrets, generated or put by hand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
+    /// IAM roles beside those that services bring themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, Role>,
+    /// ECR repositories.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repositories: BTreeMap<String, Repository>,
+    /// What holds for every log group that does not say otherwise.
+    #[serde(default)]
+    pub logs: Logs,
+    /// Application and network load balancers, with their listeners.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub load_balancers: BTreeMap<String, Balancer>,
+    /// The ECS cluster. Made with its defaults where there are services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+    /// ECS services.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, Service>,
+    /// API Gateway APIs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apis: BTreeMap<String, Api>,
+}
+
+/// The versions of the language this crate reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The only one so far.
+    #[serde(rename = "plinth/v1")]
+    V1,
+}
+
+impl Spec {
+    /// A spec of this name that describes nothing: what teardown makes of an environment.
+    pub fn empty(name: &str) -> Self {
+        Self {
+            api_version: ApiVersion::V1,
+            name: name.to_owned(),
+            region: None,
+            tags: BTreeMap::new(),
+            network: None,
+            secrets: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            repositories: BTreeMap::new(),
+            logs: Logs::default(),
+            load_balancers: BTreeMap::new(),
+            cluster: None,
+            services: BTreeMap::new(),
+            apis: BTreeMap::new(),
+        }
+    }
+}

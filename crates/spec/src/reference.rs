@@ -1,0 +1,247 @@
+//! References: `${services.api.host}` in a string of the spec.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// What a reference can begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// `${environment}`: the environment's name.
+    Environment,
+    /// `${region}`: the region it is built in.
+    Region,
+    /// `${account}`: the account it is built in.
+    Account,
+    /// `${network.vpc}`: the VPC's id.
+    Network,
+    /// `${secrets.x}`: a secret; `${secrets.x.key}`: one key of its JSON value.
+    Secrets,
+    /// `${roles.x}`: a role's ARN.
+    Roles,
+    /// `${repositories.x}`: a repository's URI; `.arn`: its ARN.
+    Repositories,
+    /// `${loadBalancers.x}`: a balancer; `.host`: its DNS name.
+    LoadBalancers,
+    /// `${cluster.name}`: the cluster's name; `.arn`: its ARN.
+    Cluster,
+    /// `${services.x}`: a service as a target.
+    Services,
+    /// `${apis.x.url}`: where an API answers.
+    Apis,
+}
+
+impl Section {
+    /// Every section, in the order of the spec.
+    pub const ALL: [Self; 11] = [
+        Self::Environment,
+        Self::Region,
+        Self::Account,
+        Self::Network,
+        Self::Secrets,
+        Self::Roles,
+        Self::Repositories,
+        Self::LoadBalancers,
+        Self::Cluster,
+        Self::Services,
+        Self::Apis,
+    ];
+
+    /// The word the spec uses.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Region => "region",
+            Self::Account => "account",
+            Self::Network => "network",
+            Self::Secrets => "secrets",
+            Self::Roles => "roles",
+            Self::Repositories => "repositories",
+            Self::LoadBalancers => "loadBalancers",
+            Self::Cluster => "cluster",
+            Self::Services => "services",
+            Self::Apis => "apis",
+        }
+    }
+
+    /// Whether its parts have names: `services.api`, but plain `cluster`.
+    pub const fn named(self) -> bool {
+        matches!(
+            self,
+            Self::Secrets | Self::Roles | Self::Repositories | Self::LoadBalancers | Self::Services | Self::Apis
+        )
+    }
+}
+
+/// One `${…}`: a section, the part of it that is meant, and what of that part.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// The section.
+    pub section: Section,
+    /// The name inside it, for sections whose parts have names.
+    pub name: Option<String>,
+    /// What follows: `["host"]`, `["password"]`; empty for the thing itself.
+    pub attribute: Vec<String>,
+}
+
+impl FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split('.').map(str::to_owned);
+        let first = words.next().unwrap_or_default();
+        let section = Section::ALL.into_iter().find(|section| section.word() == first).ok_or_else(|| {
+            let known: Vec<_> = Section::ALL.into_iter().map(Section::word).collect();
+            format!("${{{text}}}: \"{first}\" is nothing to refer to; there are {}", known.join(", "))
+        })?;
+        let name = if section.named() {
+            let example = section.word();
+            Some(words.next().ok_or_else(|| format!("${{{text}}} lacks a name: ${{{example}.<name>}}"))?)
+        } else {
+            None
+        };
+        let attribute: Vec<_> = words.collect();
+        if name.iter().chain(&attribute).any(String::is_empty) {
+            return Err(format!("${{{text}}} has an empty part between its dots"));
+        }
+        Ok(Self { section, name, attribute })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.section.word())?;
+        self.name.iter().chain(&self.attribute).try_for_each(|word| write!(f, ".{word}"))
+    }
+}
+
+/// A string of the spec with references in it. `$${` stands for a plain `${`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Text {
+    /// Its parts in order.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a [`Text`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Characters that stand for themselves.
+    Literal(String),
+    /// A `${…}`.
+    Reference(Reference),
+}
+
+impl Text {
+    /// A text without references.
+    pub fn literal(text: &str) -> Self {
+        Self { parts: vec![Part::Literal(text.to_owned())] }
+    }
+
+    /// The reference this text consists of, if it is one and nothing else.
+    pub fn whole(&self) -> Option<&Reference> {
+        match self.parts.as_slice() {
+            [Part::Reference(reference)] => Some(reference),
+            _ => None,
+        }
+    }
+
+    /// The references in it, in order.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Reference(reference) => Some(reference),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// The text with each reference replaced by what `resolve` says of it.
+    pub fn render<E>(&self, mut resolve: impl FnMut(&Reference) -> Result<String, E>) -> Result<String, E> {
+        self.parts.iter().try_fold(String::new(), |mut text, part| {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Reference(reference) => text.push_str(&resolve(reference)?),
+            }
+            Ok(text)
+        })
+    }
+}
+
+impl FromStr for Text {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            if rest[..at].ends_with('$') {
+                literal.push_str(&rest[..at - 1]);
+                literal.push_str("${");
+                rest = &rest[at + 2..];
+                continue;
+            }
+            literal.push_str(&rest[..at]);
+            let (inside, after) = rest[at + 2..]
+                .split_once('}')
+                .ok_or_else(|| format!("\"{text}\" opens a reference with ${{ and never closes it"))?;
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Reference(inside.trim().parse()?));
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        Ok(Self { parts })
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Literal(literal) => f.write_str(&literal.replace("${", "$${")),
+            Part::Reference(reference) => write!(f, "${{{reference}}}"),
+        })
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Scalar {
+            String(String),
+            Integer(i64),
+            Float(f64),
+            Boolean(bool),
+        }
+        let text = match Scalar::deserialize(deserializer)? {
+            Scalar::String(string) => string,
+            Scalar::Integer(number) => number.to_string(),
+            Scalar::Float(number) => number.to_string(),
+            Scalar::Boolean(boolean) => boolean.to_string(),
+        };
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Text {
+    fn schema_name() -> Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "number", "boolean"],
+            "description": "Text, in which ${section.name} refers to another part of the spec.",
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! `secrets`: Secrets Manager secrets.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Duration;
+
+/// A secret. Without `generate` its value is put by hand: `plinth secret set`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Secret {
+    /// The name in Secrets Manager; `<environment>-<address>` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9/_+=.@-]{1,512}$"))]
+    pub name: Option<String>,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Makes the value once, when the secret is created. It is never changed after that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generate>,
+    /// How long a deleted secret can be restored: `0d` for not at all, or `7d` to `30d`; `7d` where
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Duration>,
+}
+
+/// What is generated: with a user name the value is `{"username": …, "password": …}`, without one
+/// the password itself. Passwords are letters and digits, since they end up in URLs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Generate {
+    /// The user name beside the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// How many characters the password has, 8 to 128.
+    #[schemars(range(min = 8, max = 128))]
+    pub length: u8,
+}
+
+impl Default for Generate {
+    fn default() -> Self {
+        Self { username: None, length: 32 }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a step answers: its output, and what it changed or would change.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// Stands in a plan for what AWS has yet to say.
+pub const UNKNOWN: &str = "(known after apply)";
+
+/// A step's answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// What later steps need: the section's entry in [`crate::Outputs`]; null if nothing.
+    pub output: Value,
+    /// What was changed, or in a plan would be.
+    pub changes: Vec<Change>,
+}
+
+impl Answer {
+    /// An answer that hands on an output.
+    pub fn new(output: impl Serialize, changes: Vec<Change>) -> Result<Self> {
+        let output = serde_json::to_value(output)
+            .map_err(|error| Error::Failed(format!("writing the output as JSON: {error}")))?;
+        Ok(Self { output, changes })
+    }
+
+    /// An answer of which later steps need nothing.
+    pub fn changed(changes: Vec<Change>) -> Self {
+        Self { output: Value::Null, changes }
+    }
+}
+
+/// A difference between what is and what should be, of one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The resource's address.
+    pub address: String,
+    /// What is done to it.
+    pub action: Action,
+    /// The fields that differ; for a new resource those worth knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<Field>,
+}
+
+/// What is done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed in place.
+    Update,
+    /// It goes.
+    Delete,
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Its name in the spec, or in AWS's API where the spec has none.
+    pub name: String,
+    /// What AWS has; absent for a new resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// What the spec says.
+    pub wanted: String,
+}
+
+impl Change {
+    /// A resource that isn't there.
+    pub fn create(address: impl Into<String>) -> Self {
+        Self { address: address.into(), action: Action::Create, fields: Vec::new() }
+    }
+
+    /// A resource that goes.
+    pub fn delete(address: impl Into<String>) -> Self {
+        Self { address: address.into(), action: Action::Delete, fields: Vec::new() }
+    }
+
+    /// A resource that is there and differs in these fields; none if it doesn't differ.
+    pub fn update(address: impl Into<String>, fields: Vec<Field>) -> Option<Self> {
+        (!fields.is_empty()).then(|| Self { address: address.into(), action: Action::Update, fields })
+    }
+
+    /// The same change, with a field worth knowing of a new resource.
+    #[must_use]
+    pub fn with(mut self, name: &str, wanted: impl fmt::Display) -> Self {
+        self.fields.push(Field { name: name.to_owned(), found: None, wanted: wanted.to_string() });
+        self
+    }
+}
+
+/// The field, if what was found isn't what is wanted. What a plan can't know yet counts as different.
+pub fn compare<T: PartialEq + fmt::Display>(name: &str, found: T, wanted: T) -> Option<Field> {
+    (found != wanted).then(|| Field {
+        name: name.to_owned(),
+        found: Some(found.to_string()),
+        wanted: wanted.to_string(),
+    })
+}

@@ -1,0 +1,161 @@
+//! What a pass knows: the request, the spec, and how to call AWS.
+
+use std::collections::BTreeMap;
+
+use aws_config::SdkConfig;
+use spec::{Reference, Section, Service, Spec, Text};
+
+use crate::{Error, Operation, Outputs, Owner, Result, Run, name};
+
+/// What a pass knows.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The run it is asked in.
+    pub run: Run,
+    /// The spec the run carries out; it describes nothing when the environment goes.
+    pub spec: Spec,
+    /// What earlier steps learned.
+    pub outputs: Outputs,
+    /// The names in the section to do; all where absent.
+    pub batch: Option<Vec<String>>,
+    /// To make clients from: the run's region, the environment as the app's name.
+    pub aws: SdkConfig,
+}
+
+/// The longest name of an IAM role.
+const ROLE_LIMIT: usize = 64;
+
+impl Context {
+    /// Whose resources these are.
+    pub fn owner(&self) -> Owner {
+        Owner { environment: self.run.environment.clone(), control_plane: self.run.spec.bucket.clone() }
+    }
+
+    /// The tags a new resource is made with: the owner's three and the spec's own.
+    pub fn tags(&self, address: &str) -> BTreeMap<String, String> {
+        let mut tags = self.spec.tags.clone();
+        tags.extend(self.owner().tags(address));
+        tags
+    }
+
+    /// The name of a resource, where the spec gives none: `<environment>-<word>`, cut to `limit`.
+    pub fn name(&self, explicit: Option<&String>, word: &str, limit: usize) -> String {
+        explicit.cloned().unwrap_or_else(|| name(&self.run.environment, word, limit))
+    }
+
+    /// The part of an ARN that says which AWS this is.
+    pub fn partition(&self) -> &'static str {
+        match self.run.region.split('-').next() {
+            Some("cn") => "aws-cn",
+            _ if self.run.region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        }
+    }
+
+    /// The path of the environment's IAM roles.
+    pub fn role_path(&self) -> String {
+        format!("/plinth/{}/", self.run.environment)
+    }
+
+    /// The name of a role of the section `roles`.
+    pub fn role_name(&self, role: &str) -> String {
+        let explicit = self.spec.roles.get(role).and_then(|role| role.name.as_ref());
+        self.name(explicit, role, ROLE_LIMIT)
+    }
+
+    /// The name of the role a service's containers act with.
+    pub fn task_role_name(&self, service: &str) -> String {
+        self.name(None, &format!("{service}-task"), ROLE_LIMIT)
+    }
+
+    /// The name of the role ECS starts a service's tasks with.
+    pub fn execution_role_name(&self, service: &str) -> String {
+        self.name(None, &format!("{service}-execution"), ROLE_LIMIT)
+    }
+
+    /// The ARN of an environment's role: it follows from the name.
+    pub fn role_arn(&self, name: &str) -> String {
+        format!("arn:{}:iam::{}:role{}{name}", self.partition(), self.run.account, self.role_path())
+    }
+
+    /// The name of a service and its task definition's family. Its limit in ECS is 255 characters.
+    pub fn service_name(&self, address: &str, service: &Service) -> String {
+        self.name(service.name.as_ref(), address, 255)
+    }
+
+    /// The name of the ECS cluster.
+    pub fn cluster_name(&self) -> String {
+        let explicit = self.spec.cluster.as_ref().and_then(|cluster| cluster.name.clone());
+        explicit.unwrap_or_else(|| self.run.environment.clone())
+    }
+
+    /// The name of a service's log group.
+    pub fn log_group(&self, address: &str, service: &Service) -> String {
+        let explicit =
+            service.logs.as_ref().and_then(|logs| logs.group.as_ref()).or(self.spec.logs.group.as_ref());
+        explicit.cloned().unwrap_or_else(|| format!("/plinth/{}/{address}", self.run.environment))
+    }
+
+    /// An output that an earlier step has answered; `what` is its section.
+    pub fn known<'a, T>(&self, output: Option<&'a T>, what: &str) -> Result<&'a T> {
+        output.ok_or_else(|| {
+            Error::Failed(format!("{what} has no output yet: a step ran before the one it needs"))
+        })
+    }
+
+    /// The text with its references replaced by what they stand for.
+    pub fn render(&self, text: &Text) -> Result<String> {
+        text.render(|reference| self.resolve(reference))
+    }
+
+    /// What a task definition's `valueFrom` says for a text that is a secret and nothing else: the
+    /// secret's ARN, and the key of its JSON value where one is named.
+    /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html>
+    pub fn value_from(&self, text: &Text) -> Option<Result<String>> {
+        let reference = text.whole().filter(|reference| reference.section == Section::Secrets)?;
+        let arn = self.resolve(reference);
+        Some(match reference.attribute.first() {
+            Some(key) => arn.map(|arn| format!("{arn}:{key}::")),
+            None => arn,
+        })
+    }
+
+    fn resolve(&self, reference: &Reference) -> Result<String> {
+        let name = reference.name.as_deref().unwrap_or_default();
+        let attribute = reference.attribute.first().map(String::as_str);
+        let outputs = &self.outputs;
+        let value = match (reference.section, attribute) {
+            (Section::Environment, None) => Some(self.run.environment.clone()),
+            (Section::Region, None) => Some(self.run.region.clone()),
+            (Section::Account, None) => Some(self.run.account.clone()),
+            (Section::Network, Some("vpc")) => outputs.network.as_ref().map(|network| network.vpc.clone()),
+            (Section::Network, Some("cidr")) => outputs.network.as_ref().map(|network| network.cidr.clone()),
+            (Section::Secrets, _) => outputs.secrets.get(name).map(|secret| secret.arn.clone()),
+            (Section::Roles, None) => Some(self.role_arn(&self.role_name(name))),
+            (Section::Repositories, None) => outputs.repositories.get(name).map(|found| found.uri.clone()),
+            (Section::Repositories, Some("arn")) => {
+                outputs.repositories.get(name).map(|found| found.arn.clone())
+            }
+            (Section::Repositories, Some("name")) => {
+                outputs.repositories.get(name).map(|found| found.name.clone())
+            }
+            (Section::LoadBalancers, Some("host")) => {
+                outputs.load_balancers.get(name).map(|found| found.host.clone())
+            }
+            (Section::LoadBalancers, Some("arn")) => {
+                outputs.load_balancers.get(name).map(|found| found.arn.clone())
+            }
+            (Section::Cluster, Some("name")) => Some(self.cluster_name()),
+            (Section::Cluster, Some("arn")) => outputs.cluster.as_ref().map(|cluster| cluster.arn.clone()),
+            (Section::Apis, Some("url")) => outputs.apis.get(name).map(|found| found.url.clone()),
+            _ => {
+                return Err(Error::InvalidSpec(format!(
+                    "${{{reference}}} stands for nothing that can be written here"
+                )));
+            }
+        };
+        self.known(value.as_ref(), &format!("${{{reference}}}")).cloned()
+    }
+}

@@ -1,0 +1,40 @@
+//! The contract every step keeps: what it is asked ([`Request`]), what it answers ([`Answer`]), how it
+//! fails ([`Error`]), and what steps share: names, tags, outputs, references, progress.
+//!
+//! A step is a crate under `functions/`. Its `main` is `step::run(handle)`, and `handle` makes one
+//! pass: find, compare, make only the calls still needed. It never sleeps; what isn't ready yet is
+//! [`Error::NotReady`], and Step Functions does the waiting.
+
+mod answer;
+mod context;
+mod error;
+mod latency;
+mod lock;
+mod name;
+mod outputs;
+mod progress;
+mod request;
+mod runtime;
+mod side_by_side;
+mod status;
+mod tags;
+mod trigger;
+
+pub mod test;
+
+pub use answer::{Action, Answer, Change, Field, UNKNOWN, compare};
+pub use context::Context;
+pub use error::{Doing, Error, Pace, Result};
+pub use latency::Latency;
+pub use lock::{Lock, lock_key};
+pub use name::{name, name_of};
+pub use outputs::{
+    ApiOutput, ClusterOutput, LoadBalancerOutput, NetworkOutput, Outputs, RepositoryOutput, SecretOutput,
+};
+pub use progress::{Progress, State};
+pub use request::{Location, Operation, Request, Run};
+pub use runtime::{config, in_region, read, run, spec_keys, write};
+pub use side_by_side::side_by_side;
+pub use status::{EnvironmentState, RunFault, Status, status_key};
+pub use trigger::{Action as Asked, Trigger};
+pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner};

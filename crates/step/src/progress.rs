@@ -1,0 +1,92 @@
+//! `runs/<environment>/<id>/steps/<operation>-<state>.json`: how far a step is. The command line
+//! follows these objects, and `finish` folds them into the status.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Change, Error, Operation};
+
+/// How far a step is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The state's name in the machine.
+    pub state: String,
+    /// What was asked for.
+    pub operation: Operation,
+    /// How it stands.
+    pub status: State,
+    /// When its first pass began.
+    pub since: Timestamp,
+    /// When this was written.
+    pub at: Timestamp,
+    /// What it waits for, or why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The error's name in the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What was changed, or in a plan would be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A pass is under way.
+    Working,
+    /// It looks again later.
+    Waiting,
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed,
+}
+
+impl Progress {
+    /// A step whose first pass begins now.
+    pub fn begin(operation: Operation, state: &str) -> Self {
+        let now = Timestamp::now();
+        Self {
+            state: state.to_owned(),
+            operation,
+            status: State::Working,
+            since: now,
+            at: now,
+            message: None,
+            error: None,
+            changes: Vec::new(),
+        }
+    }
+
+    /// The object's name below the run's prefix.
+    pub fn key(&self) -> String {
+        let operation = match self.operation {
+            Operation::Plan => "plan",
+            Operation::Ensure => "ensure",
+            Operation::Prune => "prune",
+        };
+        format!("steps/{operation}-{}.json", self.state)
+    }
+
+    /// How it stands after a pass. Changes add up over passes; a plan's are told once.
+    #[must_use]
+    pub fn after(mut self, result: Result<&[Change], &Error>) -> Self {
+        self.at = Timestamp::now();
+        (self.status, self.message, self.error) = match result {
+            Ok(changes) => {
+                self.changes = changes.to_vec();
+                (State::Done, None, None)
+            }
+            Err(error) => {
+                let status = match error {
+                    Error::NotReady { .. } | Error::Throttled(_) => State::Waiting,
+                    _ => State::Failed,
+                };
+                (status, Some(error.to_string()), Some(error.kind().to_owned()))
+            }
+        };
+        self
+    }
+}

@@ -1,0 +1,91 @@
+//! `status/<environment>.json`: what became of the latest run.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use spec::Fault;
+
+use crate::{Outputs, Progress};
+
+/// What became of an environment's latest run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The environment's name.
+    pub environment: String,
+    /// How it stands.
+    pub state: EnvironmentState,
+    /// When this was written.
+    pub at: Timestamp,
+    /// The run's id: the name of its execution.
+    pub run: String,
+    /// The version of the spec's object that the run carried out; none if the spec was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The region it is built in; none before a spec was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// What went wrong, with the remedy where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<RunFault>,
+    /// What is wrong with the spec, if it was rejected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+    /// How far each step came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Progress>,
+    /// What the steps learned.
+    #[serde(default)]
+    pub outputs: Outputs,
+}
+
+/// How an environment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvironmentState {
+    /// A run is under way.
+    Provisioning,
+    /// It is what its spec says.
+    Ready,
+    /// A run failed; what was built stays.
+    Failed,
+    /// The spec is wrong; nothing was written for it.
+    Rejected,
+    /// A run is taking it away.
+    Destroying,
+    /// It is gone.
+    Destroyed,
+    /// The run gave way to a newer spec's.
+    Superseded,
+}
+
+impl EnvironmentState {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Destroying => "destroying",
+            Self::Destroyed => "destroyed",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFault {
+    /// The error's name in the machine.
+    pub error: String,
+    /// The state that failed, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// What was being done, to what, why it failed and what to do.
+    pub message: String,
+}
+
+/// The object that holds an environment's status.
+pub fn status_key(environment: &str) -> String {
+    format!("status/{environment}.json")
+}

@@ -1,0 +1,53 @@
+//! Ownership: three tags on everything that can carry them.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Result};
+
+/// The tag that names the environment.
+pub const ENVIRONMENT: &str = "plinth:environment";
+/// The tag that names the address inside it.
+pub const ADDRESS: &str = "plinth:address";
+/// The tag that names the control plane: its bucket.
+pub const CONTROL_PLANE: &str = "plinth:control-plane";
+
+/// Whose resources a run works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The environment's name.
+    pub environment: String,
+    /// The control plane's bucket.
+    pub control_plane: String,
+}
+
+impl Owner {
+    /// The tags a resource at this address carries from its first moment on.
+    pub fn tags(&self, address: &str) -> BTreeMap<String, String> {
+        [(ENVIRONMENT, self.environment.as_str()), (ADDRESS, address), (CONTROL_PLANE, &self.control_plane)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    /// The address of a resource with these tags, if it is ours.
+    pub fn address<'a>(&self, tags: &'a BTreeMap<String, String>) -> Option<&'a str> {
+        let ours = tags.get(ENVIRONMENT) == Some(&self.environment)
+            && tags.get(CONTROL_PLANE) == Some(&self.control_plane);
+        tags.get(ADDRESS).filter(|_| ours).map(String::as_str)
+    }
+
+    /// Refuses a resource that has our name and not our tags: `what` is "ECS cluster (demo)".
+    pub fn check(&self, what: &str, tags: &BTreeMap<String, String>) -> Result<()> {
+        if self.address(tags).is_some() {
+            return Ok(());
+        }
+        let holder = match (tags.get(ENVIRONMENT), tags.get(CONTROL_PLANE)) {
+            (Some(environment), Some(control_plane)) => {
+                format!("environment {environment} of {control_plane}")
+            }
+            _ => "somebody else".to_owned(),
+        };
+        Err(Error::Conflict(format!(
+            "{what} exists and belongs to {holder}: delete it, or give ours another name with `name:`"
+        )))
+    }
+}

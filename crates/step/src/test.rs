@@ -1,0 +1,32 @@
+//! Fixtures for the tests of steps.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use spec::Spec;
+
+use crate::{Context, Location, Operation, Outputs, Run};
+
+/// A context for this spec in us-east-1, account 123456789012, without a way to reach AWS: clients
+/// are mocked.
+pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
+    Context {
+        operation,
+        run: Run {
+            environment: spec.name.clone(),
+            id: "run".to_owned(),
+            region: "us-east-1".to_owned(),
+            account: "123456789012".to_owned(),
+            spec: Location {
+                bucket: "plinth-bucket".to_owned(),
+                key: format!("runs/{}/run/spec.json", spec.name),
+            },
+            version: Some("1".to_owned()),
+        },
+        spec,
+        outputs,
+        batch: None,
+        aws: SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .build(),
+    }
+}

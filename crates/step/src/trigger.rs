@@ -1,0 +1,106 @@
+//! What starts the `environment` machine: an S3 event, or a person.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The input of an execution of the `environment` machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trigger {
+    /// The environment that is meant.
+    pub environment: String,
+    /// What is asked.
+    pub action: Action,
+    /// Whether a person asked, who wants a run even where nothing has changed.
+    pub by_hand: bool,
+    /// The spec, if it came with the question.
+    pub spec: Option<Value>,
+}
+
+/// What is asked of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Make it what its spec says, or take it away if there is none.
+    #[default]
+    Apply,
+    /// Say what `apply` would change.
+    Plan,
+}
+
+/// What a person writes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    environment: Option<String>,
+    #[serde(default)]
+    action: Action,
+    spec: Option<Value>,
+}
+
+/// How a person's input looks, for messages.
+const FORMS: &str = r#"write {"environment": "demo"}, {"environment": "demo", "action": "plan"} or {"spec": {…}}"#;
+
+impl Trigger {
+    /// Reads an execution's input; the error says what to write instead.
+    pub fn read(input: &Value) -> Result<Self, String> {
+        if let Some(key) = input.pointer("/detail/object/key").and_then(Value::as_str) {
+            return Ok(Self {
+                environment: environment_of(key).ok_or_else(|| format!("{key} holds no spec"))?.to_owned(),
+                action: Action::Apply,
+                by_hand: false,
+                spec: None,
+            });
+        }
+        let question =
+            Question::deserialize(input).map_err(|error| format!("the execution's input: {error}; {FORMS}"))?;
+        let named = question.spec.as_ref().and_then(|spec| spec.get("name")).and_then(Value::as_str);
+        let environment = question.environment.as_deref().or(named);
+        Ok(Self {
+            environment: environment.ok_or_else(|| format!("the execution's input names no environment; {FORMS}"))?.to_owned(),
+            action: question.action,
+            by_hand: true,
+            spec: question.spec,
+        })
+    }
+}
+
+/// The environment whose spec an object holds.
+fn environment_of(key: &str) -> Option<&str> {
+    let (name, ending) = key.strip_prefix("environments/")?.rsplit_once('.')?;
+    (["yaml", "yml", "json"].contains(&ending) && !name.contains('/')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_s3_event_names_the_environment_by_its_key() {
+        let event = json!({ "detail": { "object": { "key": "environments/demo.yaml" } } });
+        let trigger = Trigger::read(&event).expect("a trigger");
+        assert_eq!((trigger.environment.as_str(), trigger.by_hand), ("demo", false));
+    }
+
+    #[test]
+    fn other_objects_are_no_specs() {
+        for key in ["environments/demo.txt", "environments/old/demo.yaml", "status/demo.json"] {
+            assert!(Trigger::read(&json!({ "detail": { "object": { "key": key } } })).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_person_names_it_or_sends_the_spec() {
+        let trigger = Trigger::read(&json!({ "environment": "demo", "action": "plan" })).expect("a trigger");
+        assert_eq!(trigger.action, Action::Plan);
+        let trigger = Trigger::read(&json!({ "spec": { "name": "demo" } })).expect("a trigger");
+        assert_eq!((trigger.environment.as_str(), trigger.by_hand), ("demo", true));
+    }
+
+    #[test]
+    fn an_unknown_word_is_refused_with_the_forms() {
+        let message = Trigger::read(&json!({ "enviroment": "demo" })).unwrap_err();
+        assert!(message.contains("enviroment") && message.contains(r#"{"environment": "demo"}"#), "{message}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The `accept` Lambda.
+
+use aws_sdk_s3::Client;
+use lambda_runtime::{LambdaEvent, service_fn};
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    lambda_runtime::tracing::init_default_subscriber();
+    let bucket = std::env::var("PLINTH_BUCKET")?;
+    let config = step::config().await;
+    let (s3, sfn) = (Client::new(&config), aws_sdk_sfn::Client::new(&config));
+    let region = config.region().map(ToString::to_string).unwrap_or_default();
+    let accept = accept::Accept { s3, sfn, bucket, region };
+    let pass = service_fn(async |event: LambdaEvent<accept::Question>| {
+        // arn:aws:lambda:<region>:<account>:function:<name>
+        let account = event.context.invoked_function_arn.split(':').nth(4).unwrap_or_default().to_owned();
+        accept.handle(event.payload, &account).await
+    });
+    lambda_runtime::run(pass).await
+}

@@ -1,0 +1,6 @@
+//! The `cluster` Lambda.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    step::run(cluster::handle).await
+}

@@ -1,0 +1,57 @@
+"""CloudFormation: properties of our template that ministack accepts and doesn't apply."""
+
+from collections.abc import Callable
+
+from ministack.services import iam, stepfunctions
+from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
+
+from . import definition
+
+
+def install() -> None:
+    _after("AWS::IAM::Role", _permissions_boundary)
+    _after("AWS::StepFunctions::StateMachine", _logging)
+    machine = _RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
+    machine["create"] = _checked(machine["create"])
+
+
+def _after(kind: str, apply: Callable[[str, dict], None]) -> None:
+    """Applies properties after the resource was created or updated."""
+    handlers = _RESOURCE_HANDLERS[kind]
+    create, update = handlers["create"], handlers["update"]
+
+    def created(logical_id: str, properties: dict, stack: str) -> tuple:
+        identity, attributes = create(logical_id, properties, stack)
+        apply(identity, properties)
+        return identity, attributes
+
+    def updated(identity: str, old: dict, properties: dict, *rest, **named) -> tuple:
+        identity, attributes = update(identity, old, properties, *rest, **named)
+        apply(identity, properties)
+        return identity, attributes
+
+    handlers["create"], handlers["update"] = created, updated
+
+
+def _permissions_boundary(name: str, properties: dict) -> None:
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-role.html"""
+    iam._roles[name]["PermissionsBoundary"] = properties.get("PermissionsBoundary")
+
+
+def _logging(arn: str, properties: dict) -> None:
+    """The template spells the members `Level`, the API `level`."""
+    if "LoggingConfiguration" in properties:
+        stepfunctions._state_machines[arn]["loggingConfiguration"] = stepfunctions._pascal_to_camel(
+            properties["LoggingConfiguration"])
+
+
+def _checked(create: Callable) -> Callable:
+    """A definition that CreateStateMachine refuses fails the stack."""
+    def checked(logical_id: str, properties: dict, stack: str) -> tuple:
+        identity, attributes = create(logical_id, properties, stack)
+        if fault := definition.problem(stepfunctions._state_machines[identity]["definition"]):
+            del stepfunctions._state_machines[identity]
+            raise ValueError(fault)
+        return identity, attributes
+
+    return checked

@@ -1,0 +1,53 @@
+"""The control API under `/_local/`: readiness, the log of calls, scale and faults. See README.md."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from urllib.parse import parse_qs
+
+from . import calls, faults, lifecycle
+
+PREFIX = "/_local/"
+
+
+async def handle(scope: dict, receive: Callable, send: Callable) -> None:
+    query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode()).items()}
+    body = await _body(receive)
+    try:
+        status, answer = _route(scope["method"], scope["path"], query, json.loads(body) if body else {})
+    except (KeyError, TypeError, ValueError) as fault:
+        status, answer = 400, {"error": str(fault)}
+    await send({"type": "http.response.start", "status": status,
+                "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+
+
+def _route(method: str, path: str, query: dict, body: dict) -> tuple[int, object]:
+    match method, path.removeprefix(PREFIX):
+        case "GET", "ready":
+            return 200, {"ready": True, "scale": lifecycle.scale, "calls": len(calls.log)}
+        case "GET", "calls":
+            return 200, {"calls": calls.since(int(query.get("since", 0))), "last": len(calls.log)}
+        case "POST", "scale":
+            lifecycle.scale = float(body.get("scale", lifecycle.scale))
+            lifecycle.waits = float(body.get("waits", lifecycle.waits))
+            return 200, {"scale": lifecycle.scale, "waits": lifecycle.waits}
+        case "GET", "faults":
+            return 200, [asdict(rule) for rule in faults.rules]
+        case "POST", "faults":
+            faults.rules.append(faults.Fault(**body))
+            return 201, asdict(faults.rules[-1])
+        case "DELETE", "faults":
+            faults.rules.clear()
+            return 200, {}
+        case _:
+            return 404, {"error": f"there is no {method} {path}"}
+
+
+async def _body(receive: Callable) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body

@@ -1,0 +1,394 @@
+"""ECS: services that start, replace and stop their tasks. moto has the rest: clusters, definitions.
+
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Operations.html
+"""
+
+import json
+from collections.abc import Callable
+
+from ministack.core.responses import get_account_id, get_region
+from moto.core.exceptions import JsonRESTError, ServiceException
+
+from . import bridge, deployments
+from .deployments import Deployment, Service, Task, backend, services, tasks
+
+DEPLOYMENT = {"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING",
+              "deploymentCircuitBreaker": {"enable": False, "rollback": False}}
+# What an update of makes ECS replace the tasks.
+REPLACING = ("taskDefinition", "networkConfiguration", "platformVersion", "capacityProviderStrategy",
+             "enableExecuteCommand", "loadBalancers", "serviceRegistries", "volumeConfigurations",
+             "serviceConnectConfiguration", "forceNewDeployment")
+
+
+class Refusal(Exception):
+    """An error in ECS's words."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+def install() -> None:
+    bridge.around["ecs"] = _answer
+
+
+def _answer(request: bridge.Request, moto: bridge.Call) -> bridge.Answer:
+    action = request.headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+    body = json.loads(request.body or b"{}")
+    deployments.advance()
+    try:
+        if action in BEFORE:
+            BEFORE[action](body)
+        if action in ANSWERS:
+            return _reply(200, ANSWERS[action](body))
+    except Refusal as refusal:
+        return _reply(400, {"__type": refusal.code, "message": refusal.message})
+    except (JsonRESTError, ServiceException) as refusal:
+        code = getattr(refusal, "error_type", None) or refusal.code
+        return _reply(400, {"__type": code, "message": refusal.message})
+    if action.endswith(("TagResource", "UntagResource", "ListTagsForResource")):
+        if (tags := _own_tags(body["resourceArn"])) is not None:
+            return _reply(200, _tagging(action, tags, body))
+    status, headers, answer = moto()
+    if status == 200 and action in AFTER:
+        return _reply(200, AFTER[action](json.loads(answer)))
+    return status, headers, answer
+
+
+def _reply(status: int, body: dict) -> bridge.Answer:
+    return status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(body).encode()
+
+
+def create_service(body: dict) -> dict:
+    cluster, name = _cluster(body), body["serviceName"]
+    key = (get_region(), cluster, name)
+    if key in services and services[key].status == "DRAINING":
+        raise Refusal("InvalidParameterException", "Unable to Start a service that is still Draining.")
+    if key in services and services[key].status == "ACTIVE":
+        raise Refusal("InvalidParameterException", "Creation of service was not idempotent.")
+    definition = _definition(body["taskDefinition"])
+    _check_network(body.get("networkConfiguration"))
+    _check_balancers(body.get("loadBalancers", []), definition)
+    settings = {name: value for name, value in body.items() if name not in ("cluster", "clientToken")}
+    if "capacityProviderStrategy" not in settings:
+        settings.setdefault("launchType", "EC2")
+    service = services[key] = Service(cluster, name, settings, body.get("desiredCount", 0))
+    deployments.deploy(service, definition.arn)
+    return {"service": _service(service, tags=True)}
+
+
+def update_service(body: dict) -> dict:
+    service = _existing(body, body["service"])
+    if service.status != "ACTIVE":
+        raise Refusal("ServiceNotActiveException", "Service was not ACTIVE.")
+    definition = _definition(body.get("taskDefinition") or service.deployments[0].definition)
+    _check_network(body.get("networkConfiguration"))
+    _check_balancers(body.get("loadBalancers", []), definition)
+    changes = {name: value for name, value in body.items() if name not in ("cluster", "service")}
+    replaced = changes.pop("forceNewDeployment", False) or any(
+        changes.get(name) not in (None, service.settings.get(name)) for name in REPLACING)
+    service.desired = changes.get("desiredCount", service.desired)
+    service.settings.update(changes)
+    if replaced or definition.arn != service.deployments[0].definition:
+        deployments.deploy(service, definition.arn)
+    deployments.advance()
+    return {"service": _service(service)}
+
+
+def delete_service(body: dict) -> dict:
+    service = _existing(body, body["service"])
+    if service.status != "ACTIVE":
+        raise Refusal("ServiceNotActiveException", "Service was not ACTIVE.")
+    if service.desired > 0 and not body.get("force"):
+        raise Refusal("InvalidParameterException",
+                      "The service cannot be stopped while it is scaled above 0.")
+    deployments.drain(service)
+    return {"service": _service(service)}
+
+
+def describe_services(body: dict) -> dict:
+    cluster, found, failures = _cluster(body), [], []
+    if len(body["services"]) > 10:
+        raise Refusal("InvalidParameterException", "Services cannot have more than 10 elements.")
+    for wanted in body["services"]:
+        service = services.get((get_region(), cluster, wanted.rsplit("/", 1)[-1]))
+        if service:
+            found.append(_service(service, tags="TAGS" in body.get("include", [])))
+        else:
+            failures.append({"arn": deployments.arn("service", f"{cluster}/{wanted.rsplit('/', 1)[-1]}"),
+                             "reason": "MISSING"})
+    return {"services": found, "failures": failures}
+
+
+def list_services(body: dict) -> dict:
+    cluster = _cluster(body)
+    arns = sorted(service.arn for service in _services(cluster)
+                  if body.get("launchType", service.settings.get("launchType"))
+                  == service.settings.get("launchType"))
+    return _page(arns, "serviceArns", body, 10)
+
+
+def run_task(body: dict) -> dict:
+    cluster, definition = _cluster(body), _definition(body["taskDefinition"])
+    _check_network(body.get("networkConfiguration"))
+    if definition.network_mode == "awsvpc" and not body.get("networkConfiguration"):
+        raise Refusal("InvalidParameterException",
+                      "Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+    group = body.get("group", f"family:{definition.family}")
+    started = [deployments.launch(cluster, definition.arn, group, "", body)
+               for _ in range(body.get("count", 1))]
+    if image := deployments.missing_image(definition.arn):
+        for task in started:
+            deployments.stop(task, deployments.cannot_pull(image), "TaskFailedToStart")
+    deployments.advance()
+    return {"tasks": [_task(task) for task in started], "failures": []}
+
+
+def stop_task(body: dict) -> dict:
+    task = tasks.get((get_region(), body["task"].rsplit("/", 1)[-1]))
+    if task is None:
+        raise Refusal("InvalidParameterException", "The referenced task was not found.")
+    if task.status != "STOPPED":
+        for service in _services(task.cluster):
+            for deployment in service.deployments:
+                if task in deployment.tasks:
+                    deployment.tasks.remove(task)
+        deployments.stop(task, body.get("reason", "Task stopped by user"), "UserInitiated")
+    return {"task": _task(task)}
+
+
+def list_tasks(body: dict) -> dict:
+    cluster, desired = _cluster(body), body.get("desiredStatus", "RUNNING")
+    arns = sorted(
+        task.arn for (region, _), task in tasks.items()
+        if (region, task.cluster, task.desired) == (get_region(), cluster, desired)
+        and body.get("serviceName", "").rsplit("/", 1)[-1] in ("", task.group.removeprefix("service:"))
+        and body.get("family", "") in ("", _family(task)) and body.get("startedBy", task.started_by)
+        == task.started_by)
+    return _page(arns, "taskArns", body, 100)
+
+
+def describe_tasks(body: dict) -> dict:
+    found = {wanted: tasks.get((get_region(), wanted.rsplit("/", 1)[-1])) for wanted in body["tasks"]}
+    return {"tasks": [_task(task) for task in found.values() if task],
+            "failures": [{"arn": wanted, "reason": "MISSING"} for wanted, task in found.items() if not task]}
+
+
+def before_delete_cluster(body: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteCluster.html"""
+    cluster = _cluster(body)
+    if _services(cluster):
+        raise Refusal("ClusterContainsServicesException",
+                      "The Cluster cannot be deleted while Services are active.")
+    if any(task.cluster == cluster and task.status != "STOPPED" for task in tasks.values()):
+        raise Refusal("ClusterContainsTasksException",
+                      "The Cluster cannot be deleted while Tasks are active.")
+
+
+def after_describe_clusters(answer: dict) -> dict:
+    for cluster in answer["clusters"]:
+        mine = [task for task in tasks.values() if task.cluster == cluster["clusterName"]]
+        cluster["activeServicesCount"] = len(_services(cluster["clusterName"]))
+        cluster["runningTasksCount"] = len([task for task in mine if task.status == "RUNNING"])
+        cluster["pendingTasksCount"] = len([task for task in mine
+                                            if task.status in ("PROVISIONING", "PENDING")])
+    return answer
+
+
+def after_list_clusters(answer: dict) -> dict:
+    """A deleted cluster is described as INACTIVE for a while, and listed no more."""
+    active = {cluster.arn for cluster in backend().clusters.values() if cluster.status == "ACTIVE"}
+    return {**answer, "clusterArns": [arn for arn in answer["clusterArns"] if arn in active]}
+
+
+ANSWERS: dict[str, Callable[[dict], dict]] = {
+    "CreateService": create_service, "UpdateService": update_service, "DeleteService": delete_service,
+    "DescribeServices": describe_services, "ListServices": list_services, "RunTask": run_task,
+    "StopTask": stop_task, "ListTasks": list_tasks, "DescribeTasks": describe_tasks,
+}
+BEFORE = {"DeleteCluster": before_delete_cluster}
+AFTER = {"DescribeClusters": after_describe_clusters, "ListClusters": after_list_clusters}
+
+
+def _cluster(body: dict) -> str:
+    name = body.get("cluster", "default").rsplit("/", 1)[-1]
+    cluster = backend().clusters.get(name)
+    if cluster is None or cluster.status != "ACTIVE":
+        raise Refusal("ClusterNotFoundException", "Cluster not found.")
+    return name
+
+
+def _services(cluster: str) -> list[Service]:
+    return [service for (region, name, _), service in services.items()
+            if (region, name) == (get_region(), cluster) and service.status != "INACTIVE"]
+
+
+def _existing(body: dict, name: str) -> Service:
+    service = services.get((get_region(), _cluster(body), name.rsplit("/", 1)[-1]))
+    if service is None:
+        raise Refusal("ServiceNotFoundException", "Service not found.")
+    return service
+
+
+def _definition(name: str):
+    definition = backend().describe_task_definition(name)
+    if definition.status != "ACTIVE":
+        raise Refusal("ClientException", "TaskDefinition is inactive")
+    return definition
+
+
+def _check_network(configuration: dict | None) -> None:
+    network = (configuration or {}).get("awsvpcConfiguration")
+    if not network:
+        return
+    ec2 = deployments.ec2_backends[get_account_id()][get_region()]
+    for subnet in network["subnets"]:
+        if subnet not in {each.id for each in ec2.describe_subnets()}:
+            raise Refusal("InvalidParameterException",
+                          f"Error retrieving subnet information for [{subnet}]: The subnet ID '{subnet}' "
+                          "does not exist (ErrorCode: InvalidSubnetID.NotFound)")
+    for group in network.get("securityGroups", []):
+        if ec2.get_security_group_from_id(group) is None:
+            raise Refusal("InvalidParameterException",
+                          f"Error retrieving security group information for [{group}]: The security group "
+                          f"'{group}' does not exist (ErrorCode: InvalidGroup.NotFound)")
+
+
+def _check_balancers(balancers: list[dict], definition) -> None:
+    """A target group must exist and hang on a listener before a service may use it.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-load-balancing.html
+    """
+    elb = deployments.elbv2_backends[get_account_id()][get_region()]
+    containers = {each["name"] for each in definition.container_definitions}
+    for balancer in balancers:
+        arn = balancer["targetGroupArn"]
+        if arn not in elb.target_groups:
+            raise Refusal("InvalidParameterException",
+                          f"Unable to assume role and validate the specified targetGroupArn: {arn}")
+        if not elb._any_listener_using(arn):
+            raise Refusal("InvalidParameterException",
+                          f"The target group with targetGroupArn {arn} does not have an associated load "
+                          "balancer.")
+        if balancer["containerName"] not in containers:
+            raise Refusal("InvalidParameterException",
+                          f"The container {balancer['containerName']} does not exist in the task definition.")
+
+
+def _service(service: Service, tags: bool = False) -> dict:
+    settings = service.settings
+    shown = {
+        "deploymentController": {"type": "ECS"}, "enableECSManagedTags": False,
+        "enableExecuteCommand": False, "loadBalancers": [], "placementConstraints": [],
+        "placementStrategy": [], "propagateTags": "NONE", "schedulingStrategy": "REPLICA",
+        "serviceRegistries": [],
+        **{name: value for name, value in settings.items() if name not in ("tags", "drainedSince")},
+        "clusterArn": deployments.arn("cluster", service.cluster),
+        "createdAt": service.created,
+        "deploymentConfiguration": {**DEPLOYMENT, **settings.get("deploymentConfiguration", {})},
+        "deployments": [_deployment(service, each) for each in service.deployments],
+        "desiredCount": service.desired,
+        "events": service.events[:100],
+        "pendingCount": len(service.pending()),
+        "runningCount": len(service.running()),
+        "serviceArn": service.arn,
+        "status": service.status,
+        "taskDefinition": service.deployments[0].definition if service.deployments
+        else settings["taskDefinition"],
+    }
+    if _serverless(settings):
+        shown = {"platformVersion": "LATEST", "platformFamily": "Linux", **shown}
+    return {**shown, "tags": settings.get("tags", [])} if tags else shown
+
+
+def _serverless(settings: dict) -> bool:
+    strategy = settings.get("capacityProviderStrategy") or [{}]
+    return settings.get("launchType") == "FARGATE" or strategy[0].get("capacityProvider", "").startswith(
+        "FARGATE")
+
+
+def _deployment(service: Service, deployment: Deployment) -> dict:
+    primary = deployment is service.deployments[0]
+    running = len([task for task in deployment.tasks if task.status == "RUNNING"])
+    state = "COMPLETED" if deployment.completed or not primary else "IN_PROGRESS"
+    shown = {
+        "id": deployment.id,
+        "status": "PRIMARY" if primary else "ACTIVE",
+        "taskDefinition": deployment.definition,
+        "desiredCount": service.desired if primary else len(deployment.tasks),
+        "runningCount": running,
+        "pendingCount": len(deployment.tasks) - running,
+        "failedTasks": deployment.failed,
+        "createdAt": deployment.created,
+        "updatedAt": deployment.updated,
+        "rolloutState": state,
+        "rolloutStateReason": f"ECS deployment {deployment.id} "
+                              f"{'completed' if state == 'COMPLETED' else 'in progress'}.",
+    }
+    kept = ("launchType", "capacityProviderStrategy", "networkConfiguration")
+    return {**shown, **{name: deployment.settings[name] for name in kept if name in deployment.settings}}
+
+
+def _task(task: Task) -> dict:
+    definition = backend().describe_task_definition(task.definition)
+    shown = {
+        "taskArn": task.arn,
+        "clusterArn": deployments.arn("cluster", task.cluster),
+        "taskDefinitionArn": task.definition,
+        "group": task.group,
+        "startedBy": task.started_by or None,
+        "launchType": task.launch_type,
+        "cpu": definition.cpu, "memory": definition.memory,
+        "lastStatus": task.status, "desiredStatus": task.desired,
+        "createdAt": task.created, "startedAt": task.started, "stoppedAt": task.stopped,
+        "stopCode": task.stop_code, "stoppedReason": task.stopped_reason,
+        "overrides": task.overrides, "tags": task.tags,
+        "attachments": [_attachment(task)] if task.interface else [],
+        "containers": [_container(task, each) for each in definition.container_definitions],
+        "healthStatus": "HEALTHY" if task.status == "RUNNING" else "UNKNOWN",
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _attachment(task: Task) -> dict:
+    details = {"subnetId": task.interface.subnet.id, "networkInterfaceId": task.interface.id,
+               "macAddress": task.interface.mac_address, "privateIPv4Address": task.address}
+    return {"id": task.id, "type": "ElasticNetworkInterface",
+            "status": "DELETED" if task.status == "STOPPED" else "ATTACHED",
+            "details": [{"name": name, "value": value} for name, value in details.items()]}
+
+
+def _container(task: Task, definition: dict) -> dict:
+    shown = {"containerArn": deployments.arn("container", f"{task.cluster}/{task.id}/{definition['name']}"),
+             "taskArn": task.arn, "name": definition["name"], "image": definition["image"],
+             "lastStatus": task.status, "exitCode": task.exit_code,
+             "reason": task.stopped_reason if task.stop_code == "TaskFailedToStart" else None}
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _family(task: Task) -> str:
+    return task.definition.rsplit("/", 1)[-1].split(":")[0]
+
+
+def _page(arns: list[str], field: str, body: dict, limit: int) -> dict:
+    start = int(body.get("nextToken") or 0)
+    end = start + body.get("maxResults", limit)
+    return {field: arns[start:end], **({"nextToken": str(end)} if end < len(arns) else {})}
+
+
+def _own_tags(arn: str) -> list | None:
+    """The tags of a service or a task of ours, to be changed in place."""
+    kind, *names = arn.split(":", 5)[5].split("/")
+    if kind == "service":
+        service = services.get((get_region(), names[0], names[-1]))
+        return service.settings.setdefault("tags", []) if service else None
+    task = tasks.get((get_region(), names[-1])) if kind == "task" else None
+    return task.tags if task else None
+
+
+def _tagging(action: str, tags: list[dict], body: dict) -> dict:
+    if action == "ListTagsForResource":
+        return {"tags": tags}
+    gone = set(body.get("tagKeys", [])) | {tag["key"] for tag in body.get("tags", [])}
+    tags[:] = [tag for tag in tags if tag["key"] not in gone] + body.get("tags", [])
+    return {}

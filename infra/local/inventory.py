@@ -1,0 +1,406 @@
+"""Everything that exists in the account, as the AWS API itself reports it.
+
+`python -m infra.local.inventory [--environment NAME] [--json]` against `AWS_ENDPOINT_URL`. Two inventories of
+the same state are equal; times and what AWS keeps of deleted things are left out.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+
+import boto3
+from botocore.config import Config
+
+ENVIRONMENT_TAG = "plinth:environment"
+
+
+@dataclass(order=True)
+class Record:
+    """One thing: its kind, its name or id, its key settings, its tags."""
+
+    kind: str
+    name: str
+    settings: dict = field(default_factory=dict, compare=False)
+    tags: dict = field(default_factory=dict, compare=False)
+
+    def belongs_to(self, environment: str) -> bool:
+        """Whether it is tagged for, or named after, this environment."""
+        if ENVIRONMENT_TAG in self.tags:
+            return self.tags[ENVIRONMENT_TAG] == environment
+        return environment in self.name.replace("/", "-").split("-")[:2]
+
+
+class Account:
+    """The services of one account and region."""
+
+    def __init__(self, region: str):
+        self._session = boto3.Session(region_name=region)
+        self._config = Config(retries={"mode": "standard"}, max_pool_connections=20)
+
+    def client(self, service: str):
+        return self._session.client(service, config=self._config)
+
+
+def take(region: str) -> list[Record]:
+    """Lists everything, side by side, sorted."""
+    account = Account(region)
+    work: list[Callable[[], Iterator[Record]]] = []
+    for service, sections in SECTIONS.items():
+        client = account.client(service)
+        work += [partial(section, client) for section in sections]
+    with ThreadPoolExecutor(max_workers=12) as threads:
+        return sorted(chain.from_iterable(threads.map(lambda section: list(section()), work)))
+
+
+def pages(client, operation: str, key: str, **arguments) -> Iterator:
+    """Every item under this key, over all pages."""
+    if not client.can_paginate(operation):
+        yield from getattr(client, operation)(**arguments).get(key, [])
+        return
+    for page in client.get_paginator(operation).paginate(**arguments):
+        yield from page.get(key, [])
+
+
+def tags_of(item: dict) -> dict:
+    """Tags in any of the spellings AWS has for them."""
+    tags = item.get("Tags") or item.get("tags") or item.get("TagSet") or {}
+    if isinstance(tags, dict):
+        return tags
+    return {tag.get("Key", tag.get("key")): tag.get("Value", tag.get("value")) for tag in tags}
+
+
+def pick(item: dict, *names: str) -> dict:
+    """These settings, where they are set."""
+    return {name: item[name] for name in names if item.get(name) not in (None, [], {}, "")}
+
+
+def ec2_simple(kind: str, operation: str, key: str, identity: str, *settings: str) -> Callable:
+    def section(ec2) -> Iterator[Record]:
+        for item in pages(ec2, operation, key):
+            yield Record(kind, item[identity], pick(item, *settings), tags_of(item))
+
+    return section
+
+
+def nat_gateways(ec2) -> Iterator[Record]:
+    for item in pages(ec2, "describe_nat_gateways", "NatGateways"):
+        if item["State"] != "deleted":
+            yield Record("nat-gateway", item["NatGatewayId"],
+                         pick(item, "VpcId", "SubnetId", "State", "ConnectivityType"), tags_of(item))
+
+
+def route_tables(ec2) -> Iterator[Record]:
+    for item in pages(ec2, "describe_route_tables", "RouteTables"):
+        routes = [{name: value for name, value in route.items() if name not in ("State", "Origin")}
+                  for route in item["Routes"]]
+        subnets = sorted(each["SubnetId"] for each in item["Associations"] if "SubnetId" in each)
+        yield Record("route-table", item["RouteTableId"],
+                     {"VpcId": item["VpcId"], "Routes": routes, "Subnets": subnets}, tags_of(item))
+
+
+def security_groups(ec2) -> Iterator[Record]:
+    rules: dict[str, list[dict]] = {}
+    for rule in pages(ec2, "describe_security_group_rules", "SecurityGroupRules"):
+        rules.setdefault(rule["GroupId"], []).append(
+            pick(rule, "IsEgress", "IpProtocol", "FromPort", "ToPort", "CidrIpv4", "CidrIpv6",
+                 "ReferencedGroupInfo", "PrefixListId", "Description"))
+    for item in pages(ec2, "describe_security_groups", "SecurityGroups"):
+        own = sorted(rules.get(item["GroupId"], []), key=lambda rule: json.dumps(rule, sort_keys=True))
+        yield Record("security-group", item["GroupId"],
+                     {**pick(item, "GroupName", "Description", "VpcId"), "Rules": own}, tags_of(item))
+
+
+def balancers(elb) -> Iterator[Record]:
+    found = list(pages(elb, "describe_load_balancers", "LoadBalancers"))
+    tags = elb_tags(elb, [item["LoadBalancerArn"] for item in found])
+    for item in found:
+        subnets = sorted(zone["SubnetId"] for zone in item["AvailabilityZones"])
+        yield Record("load-balancer", item["LoadBalancerName"],
+                     {**pick(item, "Type", "Scheme", "VpcId", "SecurityGroups"), "Subnets": subnets,
+                      "State": item["State"]["Code"]}, tags[item["LoadBalancerArn"]])
+        listeners = list(pages(elb, "describe_listeners", "Listeners",
+                               LoadBalancerArn=item["LoadBalancerArn"]))
+        more = elb_tags(elb, [listener["ListenerArn"] for listener in listeners])
+        for listener in listeners:
+            name = f"{item['LoadBalancerName']}/{listener['Port']}"
+            rules = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+            yield Record("listener", name, {
+                **pick(listener, "Protocol", "Port", "Certificates", "SslPolicy", "DefaultActions"),
+                "Rules": [pick(rule, "Priority", "Conditions", "Actions") for rule in rules
+                          if not rule["IsDefault"]]}, more[listener["ListenerArn"]])
+
+
+def target_groups(elb) -> Iterator[Record]:
+    found = list(pages(elb, "describe_target_groups", "TargetGroups"))
+    tags = elb_tags(elb, [item["TargetGroupArn"] for item in found])
+    for item in found:
+        health = elb.describe_target_health(TargetGroupArn=item["TargetGroupArn"])
+        settings = pick(item, "Protocol", "Port", "TargetType", "VpcId", "HealthCheckProtocol",
+                        "HealthCheckPath", "HealthCheckPort", "HealthCheckIntervalSeconds", "Matcher")
+        settings["Targets"] = sorted(each["TargetHealth"]["State"]
+                                     for each in health["TargetHealthDescriptions"])
+        yield Record("target-group", item["TargetGroupName"], settings, tags[item["TargetGroupArn"]])
+
+
+def elb_tags(elb, arns: list[str]) -> dict[str, dict]:
+    found: dict[str, dict] = {}
+    for start in range(0, len(arns), 20):
+        for each in elb.describe_tags(ResourceArns=arns[start:start + 20])["TagDescriptions"]:
+            found[each["ResourceArn"]] = tags_of(each)
+    return found
+
+
+def clusters(ecs) -> Iterator[Record]:
+    arns = list(pages(ecs, "list_clusters", "clusterArns"))
+    for item in ecs.describe_clusters(clusters=arns, include=["TAGS", "SETTINGS"])["clusters"] if arns else []:
+        yield Record("cluster", item["clusterName"],
+                     pick(item, "status", "capacityProviders", "defaultCapacityProviderStrategy", "settings"),
+                     tags_of(item))
+        yield from services(ecs, item["clusterArn"])
+        yield from running_tasks(ecs, item["clusterArn"])
+
+
+def services(ecs, cluster: str) -> Iterator[Record]:
+    arns = list(pages(ecs, "list_services", "serviceArns", cluster=cluster))
+    for start in range(0, len(arns), 10):
+        batch = ecs.describe_services(cluster=cluster, services=arns[start:start + 10], include=["TAGS"])
+        for item in batch["services"]:
+            yield Record("service", f"{cluster.rsplit('/', 1)[-1]}/{item['serviceName']}", pick(
+                item, "status", "desiredCount", "runningCount", "launchType", "capacityProviderStrategy",
+                "taskDefinition", "loadBalancers", "serviceRegistries", "networkConfiguration",
+                "healthCheckGracePeriodSeconds", "deploymentConfiguration", "enableExecuteCommand"),
+                tags_of(item))
+
+
+def running_tasks(ecs, cluster: str) -> Iterator[Record]:
+    for arn in pages(ecs, "list_tasks", "taskArns", cluster=cluster):
+        yield Record("task", arn.split("/", 1)[1])
+
+
+def task_definitions(ecs) -> Iterator[Record]:
+    for arn in pages(ecs, "list_task_definitions", "taskDefinitionArns", status="ACTIVE"):
+        answer = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+        item = answer["taskDefinition"]
+        yield Record("task-definition", arn.rsplit("/", 1)[-1], pick(
+            item, "cpu", "memory", "networkMode", "requiresCompatibilities", "runtimePlatform", "taskRoleArn",
+            "executionRoleArn", "containerDefinitions", "volumes"), tags_of(answer))
+
+
+def repositories(ecr) -> Iterator[Record]:
+    for item in pages(ecr, "describe_repositories", "repositories"):
+        name = item["repositoryName"]
+        images = sorted(image.get("imageTag", image["imageDigest"]) for image in
+                        pages(ecr, "list_images", "imageIds", repositoryName=name))
+        settings = pick(item, "imageTagMutability", "imageScanningConfiguration", "encryptionConfiguration")
+        settings["lifecyclePolicy"] = optional(
+            lambda name=name: json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"]),
+            ecr.exceptions.LifecyclePolicyNotFoundException)
+        tags = tags_of(ecr.list_tags_for_resource(resourceArn=item["repositoryArn"]))
+        yield Record("repository", name, {**settings, "images": images}, tags)
+
+
+def optional(call: Callable, absent: type[Exception]):
+    """What the call answers, or nothing where there is nothing."""
+    try:
+        return call()
+    except absent:
+        return None
+
+
+def secrets(client) -> Iterator[Record]:
+    for item in pages(client, "list_secrets", "SecretList", IncludePlannedDeletion=True):
+        settings = {**pick(item, "KmsKeyId", "Description"), "deleted": "DeletedDate" in item,
+                    "versions": len(item.get("SecretVersionsToStages", {}))}
+        yield Record("secret", item["Name"], settings, tags_of(item))
+
+
+def identities(iam) -> Iterator[Record]:
+    details = {"RoleDetailList": "role", "UserDetailList": "user", "GroupDetailList": "group"}
+    for page in iam.get_paginator("get_account_authorization_details").paginate(
+            Filter=["Role", "User", "Group", "LocalManagedPolicy"]):
+        for key, kind in details.items():
+            for item in page.get(key, []):
+                yield identity(kind, item)
+        for item in page.get("Policies", []):
+            document = next(version["Document"] for version in item["PolicyVersionList"]
+                            if version["IsDefaultVersion"])
+            yield Record("policy", item["Path"].strip("/") + "/" + item["PolicyName"], {"Document": document})
+
+
+def identity(kind: str, item: dict) -> Record:
+    inline = next((item[key] for key in ("RolePolicyList", "UserPolicyList", "GroupPolicyList")
+                   if key in item), [])
+    settings = pick(item, "AssumeRolePolicyDocument", "PermissionsBoundary")
+    settings["AttachedPolicies"] = sorted(each["PolicyArn"] for each in item["AttachedManagedPolicies"])
+    settings["Policies"] = {each["PolicyName"]: each["PolicyDocument"] for each in inline}
+    name = (item["Path"] + item[f"{kind.capitalize()}Name"]).lstrip("/")
+    return Record(kind, name, settings, tags_of(item))
+
+
+def instance_profiles(iam) -> Iterator[Record]:
+    for item in pages(iam, "list_instance_profiles", "InstanceProfiles"):
+        yield Record("instance-profile", item["InstanceProfileName"],
+                     {"Roles": sorted(role["RoleName"] for role in item["Roles"])}, tags_of(item))
+
+
+def log_groups(logs) -> Iterator[Record]:
+    for item in pages(logs, "describe_log_groups", "logGroups"):
+        tags = logs.list_tags_for_resource(resourceArn=item["arn"].removesuffix(":*"))
+        yield Record("log-group", item["logGroupName"], pick(item, "retentionInDays", "kmsKeyId"),
+                     tags_of(tags))
+
+
+def rest_apis(api) -> Iterator[Record]:
+    for item in pages(api, "get_rest_apis", "items"):
+        methods = {f"{verb} {resource['path']}": method(found)
+                   for resource in pages(api, "get_resources", "items", restApiId=item["id"],
+                                         embed=["methods"])
+                   for verb, found in sorted(resource.get("resourceMethods", {}).items())}
+        yield Record("rest-api", item["name"], {"id": item["id"], **pick(item, "endpointConfiguration"),
+                                                "methods": methods}, tags_of(item))
+        for stage in api.get_stages(restApiId=item["id"])["item"]:
+            yield Record("api-stage", f"{item['name']}/{stage['stageName']}",
+                         pick(stage, "deploymentId", "methodSettings", "tracingEnabled", "variables"),
+                         tags_of(stage))
+
+
+def method(found: dict) -> dict:
+    integration = pick(found.get("methodIntegration", {}), "type", "httpMethod", "uri", "connectionType",
+                       "connectionId", "timeoutInMillis", "requestParameters")
+    return {**pick(found, "authorizationType", "apiKeyRequired", "requestParameters"),
+            "integration": integration}
+
+
+def usage_plans(api) -> Iterator[Record]:
+    for item in pages(api, "get_usage_plans", "items"):
+        keys = sorted(key["name"] for key in pages(api, "get_usage_plan_keys", "items",
+                                                   usagePlanId=item["id"]))
+        yield Record("usage-plan", item["name"],
+                     {**pick(item, "apiStages", "quota", "throttle"), "keys": keys}, tags_of(item))
+
+
+def named(kind: str, operation: str, key: str, identity: str, *settings: str) -> Callable:
+    """Things whose listing says all there is to say."""
+    def section(client) -> Iterator[Record]:
+        for item in pages(client, operation, key):
+            yield Record(kind, item[identity], pick(item, *settings), tags_of(item))
+
+    return section
+
+
+def queues(sqs) -> Iterator[Record]:
+    for url in pages(sqs, "list_queues", "QueueUrls"):
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        yield Record("queue", url.rsplit("/", 1)[-1],
+                     pick(attributes, "MessageRetentionPeriod", "VisibilityTimeout", "RedrivePolicy"),
+                     tags_of(sqs.list_queue_tags(QueueUrl=url)))
+
+
+def rules(events) -> Iterator[Record]:
+    for bus in events.list_event_buses()["EventBuses"]:
+        yield Record("event-bus", bus["Name"])
+        for item in pages(events, "list_rules", "Rules", EventBusName=bus["Name"]):
+            targets = sorted(target["Arn"] for target in pages(
+                events, "list_targets_by_rule", "Targets", Rule=item["Name"], EventBusName=bus["Name"]))
+            yield Record("event-rule", item["Name"],
+                         {**pick(item, "EventPattern", "ScheduleExpression", "State"), "Targets": targets})
+
+
+def buckets(s3) -> Iterator[Record]:
+    for item in s3.list_buckets()["Buckets"]:
+        yield Record("bucket", item["Name"])
+
+
+SECTIONS: dict[str, list[Callable]] = {
+    "ec2": [
+        ec2_simple("vpc", "describe_vpcs", "Vpcs", "VpcId", "CidrBlock", "IsDefault"),
+        ec2_simple("subnet", "describe_subnets", "Subnets", "SubnetId", "VpcId", "CidrBlock",
+                   "AvailabilityZone", "MapPublicIpOnLaunch"),
+        ec2_simple("internet-gateway", "describe_internet_gateways", "InternetGateways",
+                   "InternetGatewayId", "Attachments"),
+        ec2_simple("elastic-ip", "describe_addresses", "Addresses", "AllocationId", "NetworkInterfaceId"),
+        ec2_simple("vpc-endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", "VpcId",
+                   "ServiceName", "VpcEndpointType", "State", "SubnetIds", "RouteTableIds", "Groups",
+                   "PrivateDnsEnabled"),
+        ec2_simple("network-interface", "describe_network_interfaces", "NetworkInterfaces",
+                   "NetworkInterfaceId", "SubnetId", "Description", "Groups"),
+        ec2_simple("network-acl", "describe_network_acls", "NetworkAcls", "NetworkAclId", "VpcId"),
+        ec2_simple("launch-template", "describe_launch_templates", "LaunchTemplates",
+                   "LaunchTemplateName", "LatestVersionNumber"),
+        nat_gateways, route_tables, security_groups,
+    ],
+    "elbv2": [balancers, target_groups],
+    "ecs": [clusters, task_definitions],
+    "ecr": [repositories],
+    "secretsmanager": [secrets],
+    "iam": [identities, instance_profiles],
+    "logs": [log_groups],
+    "apigateway": [
+        rest_apis, usage_plans,
+        named("vpc-link", "get_vpc_links", "items", "name", "targetArns", "status"),
+        named("api-key", "get_api_keys", "items", "name", "enabled"),
+    ],
+    "lambda": [named("function", "list_functions", "Functions", "FunctionName", "Runtime", "MemorySize",
+                     "Timeout", "Role")],
+    "stepfunctions": [named("state-machine", "list_state_machines", "stateMachines", "name", "type")],
+    "sns": [named("topic", "list_topics", "Topics", "TopicArn")],
+    "sqs": [queues],
+    "events": [rules],
+    "s3": [buckets],
+    "scheduler": [named("schedule", "list_schedules", "Schedules", "Name", "GroupName", "State")],
+    "rds": [
+        named("database", "describe_db_instances", "DBInstances", "DBInstanceIdentifier", "Engine",
+              "EngineVersion", "DBInstanceClass", "DBInstanceStatus"),
+        named("database-cluster", "describe_db_clusters", "DBClusters", "DBClusterIdentifier", "Engine",
+              "EngineVersion", "Status"),
+        named("database-subnets", "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupName"),
+    ],
+    "efs": [named("file-system", "describe_file_systems", "FileSystems", "FileSystemId", "Name",
+                  "LifeCycleState", "Encrypted")],
+    "acm": [named("certificate", "list_certificates", "CertificateSummaryList", "DomainName", "Status")],
+    "route53": [named("hosted-zone", "list_hosted_zones", "HostedZones", "Name",
+                      "ResourceRecordSetCount")],
+    "kms": [named("kms-alias", "list_aliases", "Aliases", "AliasName", "TargetKeyId")],
+    "autoscaling": [named("auto-scaling-group", "describe_auto_scaling_groups", "AutoScalingGroups",
+                          "AutoScalingGroupName", "MinSize", "MaxSize", "DesiredCapacity")],
+    "servicediscovery": [named("namespace", "list_namespaces", "Namespaces", "Name", "Type")],
+}
+
+
+def table(records: list[Record]) -> str:
+    """KIND, NAME, SETTINGS, a line each."""
+    width = {"kind": max((len(record.kind) for record in records), default=4),
+             "name": min(60, max((len(record.name) for record in records), default=4))}
+    lines = [f"{'KIND':{width['kind']}}  {'NAME':{width['name']}}  SETTINGS"]
+    for record in records:
+        settings = " ".join(f"{name}={compact(value)}" for name, value in record.settings.items())
+        lines.append(f"{record.kind:{width['kind']}}  {record.name:{width['name']}}  {settings[:160]}")
+    return "\n".join(lines)
+
+
+def compact(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, separators=(",", ":"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m infra.local.inventory", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON array instead of a table")
+    parser.add_argument("--environment", help="only what is tagged for or named after this environment")
+    parser.add_argument("--region", default=os.environ.get("AWS_REGION", "us-east-1"))
+    options = parser.parse_args()
+    records = [record for record in take(options.region)
+               if not options.environment or record.belongs_to(options.environment)]
+    if options.json:
+        print(json.dumps([vars(record) for record in records], indent=1, default=str, sort_keys=True))
+    else:
+        print(table(records))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from ministack.services import iam, stepfunctions
+from ministack.services import iam
+from ministack.services import stepfunctions as sfn
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
-from . import definition
+from . import definition, stepfunctions
 
 
 def install() -> None:
@@ -41,16 +42,18 @@ def _permissions_boundary(name: str, properties: dict) -> None:
 def _logging(arn: str, properties: dict) -> None:
     """The template spells the members `Level`, the API `level`."""
     if "LoggingConfiguration" in properties:
-        stepfunctions._state_machines[arn]["loggingConfiguration"] = stepfunctions._pascal_to_camel(
+        sfn._state_machines[arn]["loggingConfiguration"] = sfn._pascal_to_camel(
             properties["LoggingConfiguration"])
 
 
 def _checked(create: Callable) -> Callable:
-    """A definition that CreateStateMachine refuses fails the stack."""
+    """What CreateStateMachine refuses fails the stack."""
     def checked(logical_id: str, properties: dict, stack: str) -> tuple:
         identity, attributes = create(logical_id, properties, stack)
-        if fault := definition.problem(stepfunctions._state_machines[identity]["definition"]):
-            del stepfunctions._state_machines[identity]
+        machine = sfn._state_machines[identity]
+        if fault := definition.problem(machine["definition"]) or stepfunctions.managed_rule_fault(
+                machine["roleArn"], machine["definition"]):
+            del sfn._state_machines[identity]
             raise ValueError(fault)
         return identity, attributes
 

@@ -5,10 +5,10 @@ import json
 import time
 from collections.abc import Callable
 
-from ministack.core.responses import now_iso
+from ministack.core.responses import error_response_json, get_account_id, get_region, now_iso
 from ministack.services import stepfunctions as sfn
 
-from . import definition, lifecycle
+from . import definition, lifecycle, permissions
 
 Fault = sfn._ExecutionError
 
@@ -51,13 +51,15 @@ def install() -> None:
     sfn._run_sub_machine = _branch(sfn._run_sub_machine)
     sfn._run_parallel_branches = _together(_parallel(sfn._run_parallel_branches))
     sfn._run_map_items = _together(sfn._run_map_items)
-    sfn._invoke_resource = _limited(sfn._invoke_resource)
+    sfn._invoke_resource = _limited(_permitted(sfn._invoke_resource))
     sfn._apply_jsonata_arguments = _limited(sfn._apply_jsonata_arguments)
     sfn._fail_execution = _only_while_running(sfn._fail_execution)
     sfn._error_matches = _error_matches
     sfn._scaled_sleep = _sleep
     sfn._invoke_nested_start_execution_sync = _nested
     sfn._validate_definition_jsonata = _validated(sfn._validate_definition_jsonata)
+    sfn._create_state_machine = _with_managed_rule(sfn._create_state_machine)
+    sfn._update_state_machine = _with_managed_rule(sfn._update_state_machine)
 
 
 def _run(plain: Callable) -> Callable:
@@ -120,6 +122,56 @@ def _state(kind: str, plain: Callable) -> Callable:
         return output, following
 
     return execute
+
+
+def _permitted(plain: Callable) -> Callable:
+    """A task may do what its machine's role allows.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/service-integration-iam-templates.html
+    """
+    def invoke(resource: str, arguments: dict) -> object:
+        if ":lambda:invoke" in resource:
+            _demand("lambda:InvokeFunction", arguments["FunctionName"], "Lambda.AWSLambdaException")
+        elif ":states:startExecution" in resource:
+            _demand("states:StartExecution", arguments["StateMachineArn"],
+                    "StepFunctions.AWSStepFunctionsException")
+        return plain(resource, arguments)
+
+    return invoke
+
+
+def _demand(action: str, resource: str, error: str) -> None:
+    machine = sfn._state_machines.get(_scope.get().execution["stateMachineArn"], {})
+    role = machine.get("roleArn", "")
+    if not permissions.role_allows(role, action, resource):
+        raise Fault(error, f"User: {role.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')} is not "
+                    f"authorized to perform: {action} on resource: {resource} because no identity-based "
+                    f"policy allows the {action} action (Error Code: AccessDeniedException)")
+
+
+def _with_managed_rule(plain: Callable) -> Callable:
+    def write(request: dict) -> tuple:
+        machine = sfn._state_machines.get(request.get("stateMachineArn"), {})
+        role = request.get("roleArn") or machine.get("roleArn", "")
+        text = request.get("definition") or machine.get("definition", "")
+        if fault := managed_rule_fault(role, text):
+            return error_response_json("AccessDeniedException", fault, 400)
+        return plain(request)
+
+    return write
+
+
+def managed_rule_fault(role: str, text: str) -> str | None:
+    """A machine that waits for nested ones has a rule made for it, which its role must allow.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
+    """
+    rule = (f"arn:aws:events:{get_region()}:{get_account_id()}:rule/"
+            "StepFunctionsGetEventsForStepFunctionsExecutionRule")
+    needed = ("events:PutTargets", "events:PutRule", "events:DescribeRule")
+    if ":startExecution.sync" not in text or all(permissions.role_allows(role, each, rule) for each in needed):
+        return None
+    return f"'{role}' is not authorized to create managed-rule."
 
 
 def _limited(plain: Callable) -> Callable:

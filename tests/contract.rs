@@ -26,7 +26,10 @@ fn states(machine: &Value) -> Vec<(String, &Value)> {
 
 fn words<'a>(state: &'a Value, field: &str) -> Vec<&'a str> {
     let rules = state.get(field).and_then(Value::as_array).into_iter().flatten();
-    rules.flat_map(|rule| rule["ErrorEquals"].as_array().into_iter().flatten()).filter_map(Value::as_str).collect()
+    rules
+        .flat_map(|rule| rule["ErrorEquals"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// The name of the function a Task invokes, as the template's logical id: `NetworkFunction`.
@@ -69,7 +72,8 @@ fn every_task_names_a_function_that_is_in_the_template_and_has_a_folder() {
         let machine = machine(name);
         for (state, task) in states(&machine) {
             let Some(function) = function(task) else { continue };
-            let title = function.strip_suffix("Function").unwrap_or_else(|| panic!("{name}.{state}: {function}"));
+            let title =
+                function.strip_suffix("Function").unwrap_or_else(|| panic!("{name}.{state}: {function}"));
             let folder = title.chars().fold(String::new(), |mut folder, letter| {
                 if letter.is_uppercase() && !folder.is_empty() {
                     folder.push('-');
@@ -77,9 +81,18 @@ fn every_task_names_a_function_that_is_in_the_template_and_has_a_folder() {
                 folder.extend(letter.to_lowercase());
                 folder
             });
-            assert!(template.contains(&format!("\n  {function}:\n")), "{name}.{state}: {function} is not in the template");
-            assert!(template.contains(&format!("CodeUri: ../build/{folder}\n")), "{name}.{state}: build/{folder}");
-            assert!(root().join(format!("functions/{folder}/src/lib.rs")).is_file(), "{name}.{state}: {folder}");
+            assert!(
+                template.contains(&format!("\n  {function}:\n")),
+                "{name}.{state}: {function} is not in the template"
+            );
+            assert!(
+                template.contains(&format!("CodeUri: ../build/{folder}\n")),
+                "{name}.{state}: build/{folder}"
+            );
+            assert!(
+                root().join(format!("functions/{folder}/src/lib.rs")).is_file(),
+                "{name}.{state}: {folder}"
+            );
             seen.insert(folder);
         }
     }
@@ -105,7 +118,11 @@ fn every_task_retries_what_we_raise_to_be_retried_and_what_lambda_raises_itself(
 
 #[test]
 fn every_error_a_machine_names_is_one_that_can_be_raised() {
-    let services = ["StepFunctions.ExecutionLimitExceeded", "StepFunctions.ServiceException", "StepFunctions.SdkClientException"];
+    let services = [
+        "StepFunctions.ExecutionLimitExceeded",
+        "StepFunctions.ServiceException",
+        "StepFunctions.SdkClientException",
+    ];
     let known: BTreeSet<&str> = raised().into_iter().chain(LAMBDAS_OWN).chain(services).collect();
     for name in MACHINES {
         let machine = machine(name);
@@ -124,7 +141,9 @@ fn every_task_is_caught_by_itself_or_by_what_it_stands_in() {
         let machine = machine(name);
         let own = machine["States"].as_object().expect("states");
         for (state, value) in own {
-            let works = value["Type"] == "Task" || value.get("Branches").is_some() || value.get("ItemProcessor").is_some();
+            let works = value["Type"] == "Task"
+                || value.get("Branches").is_some()
+                || value.get("ItemProcessor").is_some();
             // What `finish` can't do, the rule on FAILED does.
             if works && state != "Finish" {
                 assert!(value.get("Catch").is_some(), "{name}.{state} is not caught");

@@ -31,7 +31,10 @@ impl Local {
     /// # Panics
     /// If either fails.
     pub async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .expect("a port")
+            .port();
         // State machines wait a fiftieth of what is written: nothing here takes longer.
         script("up", port, &["--waits", "0.02"]);
         script("deploy", port, &[]);
@@ -97,8 +100,11 @@ impl Local {
         let log: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a log of calls");
         let calls = log["calls"].as_array().expect("calls");
         // Step Functions is the engine, and the bus hears of it: neither is what an environment consists of.
-        let engine = |call: &serde_json::Value| ["states", "lambda", "events"].iter().any(|service| call["service"] == *service);
-        let writes = calls.iter().filter(|call| call["write"] == true && call["bucket"] != BUCKET && !engine(call));
+        let engine = |call: &serde_json::Value| {
+            ["states", "lambda", "events"].iter().any(|service| call["service"] == *service)
+        };
+        let writes =
+            calls.iter().filter(|call| call["write"] == true && call["bucket"] != BUCKET && !engine(call));
         let last = calls.iter().filter_map(|call| call["number"].as_u64()).max().unwrap_or(since);
         (writes.map(|call| format!("{}:{}", call["service"], call["action"])).collect(), last)
     }

@@ -95,7 +95,9 @@ impl Accept {
         }
         let spec = match self.read(&source, environment, recorded) {
             Ok(spec) => spec,
-            Err(faults) if trigger.action == Asked::Plan => return Err(Error::InvalidSpec(faults.to_string())),
+            Err(faults) if trigger.action == Asked::Plan => {
+                return Err(Error::InvalidSpec(faults.to_string()));
+            }
             Err(faults) => {
                 write(&self.s3, &self.bucket, &format!("{}faults.json", run.prefix()), &faults).await?;
                 return Ok(Verdict { verdict: Way::Rejected, run, batches: Vec::new() });
@@ -133,7 +135,12 @@ impl Accept {
     }
 
     /// The spec, or all that is wrong with it. Without an object it is the empty one.
-    fn read(&self, source: &Source, environment: &str, recorded: Option<&Status>) -> std::result::Result<Spec, Faults> {
+    fn read(
+        &self,
+        source: &Source,
+        environment: &str,
+        recorded: Option<&Status>,
+    ) -> std::result::Result<Spec, Faults> {
         let Some(text) = &source.text else { return Ok(Spec::empty(environment)) };
         let spec = spec::parse(text, Some(environment))?;
         let region = spec.region.as_ref().unwrap_or(&self.region);
@@ -142,7 +149,9 @@ impl Accept {
                 path: "region".to_owned(),
                 line: 1,
                 column: 1,
-                message: format!("the environment stands in {built} and can't move to {region}: destroy it first"),
+                message: format!(
+                    "the environment stands in {built} and can't move to {region}: destroy it first"
+                ),
             }])),
             _ => Ok(spec),
         }
@@ -156,7 +165,11 @@ impl Accept {
     async fn begin(&self, run: &Run, way: Way, earlier: Option<Status>) -> Result<()> {
         let status = Status {
             environment: run.environment.clone(),
-            state: if way == Way::Teardown { EnvironmentState::Destroying } else { EnvironmentState::Provisioning },
+            state: if way == Way::Teardown {
+                EnvironmentState::Destroying
+            } else {
+                EnvironmentState::Provisioning
+            },
             at: Timestamp::now(),
             run: run.id.clone(),
             version: run.version.clone(),

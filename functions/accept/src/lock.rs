@@ -29,7 +29,8 @@ pub(crate) async fn take(accept: &Accept, environment: &str, execution: &str) ->
         return Err(Error::soon(format!("the lock of {environment} was freed just now")));
     };
     let tag = object.e_tag().unwrap_or_default().to_owned();
-    let bytes = object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
+    let bytes =
+        object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
     let held: Lock = serde_json::from_slice(&bytes.into_bytes())
         .map_err(|error| Error::Failed(format!("{}: it is no lock: {error}; delete the object", what())))?;
     if held.execution == execution {
@@ -62,9 +63,14 @@ async fn ended(accept: &Accept, execution: &str) -> Result<Option<Timestamp>> {
     let described = accept.sfn.describe_execution().execution_arn(execution).send().await;
     let what = || format!("describing execution ({execution})");
     match described.unless_absent(&["ExecutionDoesNotExist"], what)? {
-        Some(found) if matches!(found.status, ExecutionStatus::Running | ExecutionStatus::PendingRedrive) => Ok(None),
+        Some(found) if matches!(found.status, ExecutionStatus::Running | ExecutionStatus::PendingRedrive) => {
+            Ok(None)
+        }
         Some(found) => Ok(Some(
-            found.stop_date.and_then(|at| Timestamp::from_second(at.secs()).ok()).unwrap_or(Timestamp::UNIX_EPOCH),
+            found
+                .stop_date
+                .and_then(|at| Timestamp::from_second(at.secs()).ok())
+                .unwrap_or(Timestamp::UNIX_EPOCH),
         )),
         None => Ok(Some(Timestamp::UNIX_EPOCH)),
     }

@@ -33,7 +33,8 @@ async fn current(accept: &Accept, environment: &str) -> Result<Source> {
         let what = || format!("reading s3://{}/{key}", accept.bucket);
         let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { continue };
         let version = object.version_id().map(str::to_owned);
-        let bytes = object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
+        let bytes =
+            object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
         let text = String::from_utf8_lossy(&bytes.into_bytes()).into_owned();
         sources.push((key, Source { text: Some(text), version }));
     }
@@ -41,7 +42,10 @@ async fn current(accept: &Accept, environment: &str) -> Result<Source> {
         0 | 1 => Ok(sources.pop().map(|(_, source)| source).unwrap_or_default()),
         _ => {
             let keys: Vec<_> = sources.into_iter().map(|(key, _)| key).collect();
-            Err(Error::InvalidSpec(format!("environment {environment} has several specs: delete all but one of {}", keys.join(", "))))
+            Err(Error::InvalidSpec(format!(
+                "environment {environment} has several specs: delete all but one of {}",
+                keys.join(", ")
+            )))
         }
     }
 }
@@ -60,7 +64,8 @@ async fn store(accept: &Accept, environment: &str, text: &str) -> Result<Source>
             target = key;
         }
     }
-    let put = accept.s3.put_object().bucket(&accept.bucket).key(&target).body(text.as_bytes().to_vec().into());
+    let put =
+        accept.s3.put_object().bucket(&accept.bucket).key(&target).body(text.as_bytes().to_vec().into());
     let put = put.send().await.doing(|| format!("writing s3://{}/{target}", accept.bucket))?;
     Ok(Source { text: Some(text.to_owned()), version: put.version_id })
 }
@@ -70,7 +75,8 @@ pub(crate) async fn json<T: DeserializeOwned>(s3: &Client, bucket: &str, key: &s
     let what = || format!("reading s3://{bucket}/{key}");
     let object = s3.get_object().bucket(bucket).key(key).send().await;
     let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { return Ok(None) };
-    let bytes = object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
+    let bytes =
+        object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
     serde_json::from_slice(&bytes.into_bytes())
         .map(Some)
         .map_err(|error| Error::Failed(format!("{}: {error}", what())))

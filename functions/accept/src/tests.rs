@@ -1,1 +1,173 @@
+use aws_sdk_s3::{
+    operation::{
+        get_object::{GetObjectError, GetObjectOutput},
+        put_object::PutObjectOutput,
+    },
+    primitives::ByteStream,
+    types::error::NoSuchKey,
+};
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
+use aws_sdk_sfn::types::ExecutionStatus;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use serde_json::json;
 
+use super::*;
+
+const EXECUTION: &str = "arn:aws:states:us-east-1:123456789012:execution:plinth-environment:run";
+const SPEC: &str = "{ apiVersion: plinth/v1, name: demo, cluster: {} }";
+
+/// An object that is there.
+fn object(key: &'static str, body: &'static str) -> Rule {
+    mock!(S3::get_object).match_requests(move |request| request.key() == Some(key)).then_output(move || {
+        let body = ByteStream::from_static(body.as_bytes());
+        GetObjectOutput::builder().body(body).version_id("2").e_tag("tag").build()
+    })
+}
+
+fn absent() -> Rule {
+    mock!(S3::get_object).then_error(|| {
+        let code = aws_sdk_s3::error::ErrorMetadata::builder().code("NoSuchKey").build();
+        GetObjectError::NoSuchKey(NoSuchKey::builder().meta(code).build())
+    })
+}
+
+/// Puts under this prefix, which succeed.
+fn puts(prefix: &'static str) -> Rule {
+    mock!(S3::put_object)
+        .match_requests(move |request| request.key().is_some_and(|key| key.starts_with(prefix)))
+        .then_output(|| PutObjectOutput::builder().version_id("3").build())
+}
+
+/// A lock that another execution holds.
+fn held() -> [Rule; 2] {
+    let lost = mock!(S3::put_object)
+        .match_requests(|request| {
+            request.key() == Some("locks/demo.json") && request.if_none_match() == Some("*")
+        })
+        .then_http_response(|| {
+            let body = "<Error><Code>PreconditionFailed</Code><Message>it is there</Message></Error>";
+            let status = 412.try_into().expect("a status");
+            aws_smithy_runtime_api::client::orchestrator::HttpResponse::new(status, body.into())
+        });
+    [lost, object("locks/demo.json", r#"{ "execution": "other", "since": "2026-01-01T00:00:00Z" }"#)]
+}
+
+fn execution(status: ExecutionStatus) -> Rule {
+    mock!(StepFunctions::describe_execution).then_output(move || {
+        let stopped =
+            (status != ExecutionStatus::Running).then(|| aws_sdk_sfn::primitives::DateTime::from_secs(0));
+        DescribeExecutionOutput::builder()
+            .execution_arn("other")
+            .state_machine_arn("machine")
+            .status(status.clone())
+            .start_date(aws_sdk_sfn::primitives::DateTime::from_secs(0))
+            .set_stop_date(stopped)
+            .build()
+            .expect("an execution")
+    })
+}
+
+async fn ask(input: Value, s3: &[&Rule], sfn: &[&Rule]) -> Result<Verdict> {
+    let accept = Accept {
+        s3: mock_client!(aws_sdk_s3, RuleMode::MatchAny, s3),
+        sfn: mock_client!(aws_sdk_sfn, RuleMode::MatchAny, sfn),
+        bucket: "plinth-bucket".to_owned(),
+        region: "us-east-1".to_owned(),
+    };
+    accept.handle(Question { execution: EXECUTION.to_owned(), input }, "123456789012").await
+}
+
+fn upload() -> Value {
+    json!({ "detail": { "object": { "key": "environments/demo.yaml" } } })
+}
+
+#[tokio::test]
+async fn an_upload_takes_the_lock_and_is_provisioned() {
+    let (lock, status, run) = (puts("locks/"), puts("status/"), puts("runs/demo/run/spec.json"));
+    let rules = [&object("environments/demo.yaml", SPEC), &absent(), &lock, &status, &run];
+    let verdict = ask(upload(), &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.version.as_deref()), (Way::Provision, Some("2")));
+    assert_eq!([lock.num_calls(), status.num_calls(), run.num_calls()], [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_bad_spec_writes_nothing_but_its_faults() {
+    let faults = puts("runs/demo/run/faults.json");
+    let rules = [
+        &object("environments/demo.yaml", "{ apiVersion: plinth/v1, name: demo, clutser: {} }"),
+        &absent(),
+        &faults,
+    ];
+    let verdict = ask(upload(), &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, faults.num_calls()), (Way::Rejected, 1));
+}
+
+#[tokio::test]
+async fn an_event_for_a_version_that_is_applied_changes_nothing() {
+    let ready = r#"{ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z", "run": "earlier", "version": "2", "region": "us-east-1" }"#;
+    let rules = [&object("environments/demo.yaml", SPEC), &object("status/demo.json", ready), &absent()];
+    assert_eq!(ask(upload(), &rules, &[]).await.expect("a verdict").verdict, Way::Nothing);
+
+    let (lock, status, run) = (puts("locks/"), puts("status/"), puts("runs/"));
+    let rules = [rules[0], rules[1], rules[2], &lock, &status, &run];
+    let by_hand = ask(json!({ "environment": "demo" }), &rules, &[]).await.expect("a verdict");
+    assert_eq!(by_hand.verdict, Way::Provision);
+}
+
+#[tokio::test]
+async fn an_environment_cannot_move_to_another_region() {
+    let ready = r#"{ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z", "run": "earlier", "version": "1", "region": "eu-west-1" }"#;
+    let rules = [
+        &object("environments/demo.yaml", SPEC),
+        &object("status/demo.json", ready),
+        &absent(),
+        &puts("runs/demo/run/faults.json"),
+    ];
+    assert_eq!(ask(upload(), &rules, &[]).await.expect("a verdict").verdict, Way::Rejected);
+}
+
+#[tokio::test]
+async fn a_deleted_spec_takes_the_environment_away() {
+    let ready = r#"{ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z", "run": "earlier", "version": "1", "region": "eu-west-1" }"#;
+    let rules =
+        [&object("status/demo.json", ready), &absent(), &puts("locks/"), &puts("status/"), &puts("runs/")];
+    let verdict = ask(upload(), &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.region.as_str()), (Way::Teardown, "eu-west-1"));
+}
+
+#[tokio::test]
+async fn a_run_that_finds_the_lock_held_ends_at_once() {
+    let [lost, lock] = held();
+    let rules = [&object("environments/demo.yaml", SPEC), &lost, &lock, &absent()];
+    let verdict = ask(upload(), &rules, &[&execution(ExecutionStatus::Running)]).await.expect("a verdict");
+    assert_eq!(verdict.verdict, Way::Held);
+}
+
+#[tokio::test]
+async fn a_lock_left_by_an_execution_that_ended_is_taken_over() {
+    let [lost, lock] = held();
+    let taken = mock!(S3::put_object)
+        .match_requests(|request| {
+            request.key() == Some("locks/demo.json") && request.if_match() == Some("tag")
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    let rules = [
+        &object("environments/demo.yaml", SPEC),
+        &lost,
+        &taken,
+        &lock,
+        &absent(),
+        &puts("status/"),
+        &puts("runs/"),
+    ];
+    let verdict = ask(upload(), &rules, &[&execution(ExecutionStatus::Aborted)]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, taken.num_calls()), (Way::Provision, 1));
+}
+
+#[tokio::test]
+async fn a_spec_that_is_only_asked_about_is_neither_stored_nor_locked_for() {
+    let rules = [&absent(), &puts("runs/demo/run/spec.json")];
+    let input =
+        json!({ "action": "plan", "spec": { "apiVersion": "plinth/v1", "name": "demo", "cluster": {} } });
+    assert_eq!(ask(input, &rules, &[]).await.expect("a verdict").verdict, Way::Plan);
+}

@@ -69,7 +69,12 @@ impl Section {
     pub const fn named(self) -> bool {
         matches!(
             self,
-            Self::Secrets | Self::Roles | Self::Repositories | Self::LoadBalancers | Self::Services | Self::Apis
+            Self::Secrets
+                | Self::Roles
+                | Self::Repositories
+                | Self::LoadBalancers
+                | Self::Services
+                | Self::Apis
         )
     }
 }

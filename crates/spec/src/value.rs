@@ -34,7 +34,8 @@ impl FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || format!("\"{text}\" is no length of time; write a number and s, m, h or d, such as 7d");
+        let fault =
+            || format!("\"{text}\" is no length of time; write a number and s, m, h or d, such as 7d");
         let unit = text.chars().last().ok_or_else(fault)?;
         let factor = match unit {
             's' => 1,

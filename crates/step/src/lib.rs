@@ -36,5 +36,5 @@ pub use request::{Location, Operation, Request, Run};
 pub use runtime::{config, in_region, read, run, spec_keys, write};
 pub use side_by_side::side_by_side;
 pub use status::{EnvironmentState, RunFault, Status, status_key};
+pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, missing_tags};
 pub use trigger::{Action as Asked, Trigger};
-pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Error, Result};
+use crate::{Error, Field, Result};
 
 /// The tag that names the environment.
 pub const ENVIRONMENT: &str = "plinth:environment";
@@ -50,4 +50,16 @@ impl Owner {
             "{what} exists and belongs to {holder}: delete it, or give ours another name with `name:`"
         )))
     }
+}
+
+/// A field for each wanted tag that a resource lacks or has with another value. Tags the spec doesn't
+/// mention are left alone.
+pub fn missing_tags(found: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> Vec<Field> {
+    let differs = |(key, _): &(&String, &String)| found.get(*key) != wanted.get(*key);
+    let field = |(key, value): (&String, &String)| Field {
+        name: format!("tags.{key}"),
+        found: found.get(key).cloned(),
+        wanted: value.clone(),
+    };
+    wanted.iter().filter(differs).map(field).collect()
 }

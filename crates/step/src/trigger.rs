@@ -38,7 +38,8 @@ struct Question {
 }
 
 /// How a person's input looks, for messages.
-const FORMS: &str = r#"write {"environment": "demo"}, {"environment": "demo", "action": "plan"} or {"spec": {…}}"#;
+const FORMS: &str =
+    r#"write {"environment": "demo"}, {"environment": "demo", "action": "plan"} or {"spec": {…}}"#;
 
 impl Trigger {
     /// Reads an execution's input; the error says what to write instead.
@@ -51,12 +52,14 @@ impl Trigger {
                 spec: None,
             });
         }
-        let question =
-            Question::deserialize(input).map_err(|error| format!("the execution's input: {error}; {FORMS}"))?;
+        let question = Question::deserialize(input)
+            .map_err(|error| format!("the execution's input: {error}; {FORMS}"))?;
         let named = question.spec.as_ref().and_then(|spec| spec.get("name")).and_then(Value::as_str);
         let environment = question.environment.as_deref().or(named);
         Ok(Self {
-            environment: environment.ok_or_else(|| format!("the execution's input names no environment; {FORMS}"))?.to_owned(),
+            environment: environment
+                .ok_or_else(|| format!("the execution's input names no environment; {FORMS}"))?
+                .to_owned(),
             action: question.action,
             by_hand: true,
             spec: question.spec,
@@ -101,6 +104,9 @@ mod tests {
     #[test]
     fn an_unknown_word_is_refused_with_the_forms() {
         let message = Trigger::read(&json!({ "enviroment": "demo" })).unwrap_err();
-        assert!(message.contains("enviroment") && message.contains(r#"{"environment": "demo"}"#), "{message}");
+        assert!(
+            message.contains("enviroment") && message.contains(r#"{"environment": "demo"}"#),
+            "{message}"
+        );
     }
 }

@@ -27,7 +27,8 @@ mod tests {
 
     #[test]
     fn a_nested_lambdas_message_is_found() {
-        let lambda = json!({ "errorType": "Conflict", "errorMessage": "ECS cluster (demo) exists" }).to_string();
+        let lambda =
+            json!({ "errorType": "Conflict", "errorMessage": "ECS cluster (demo) exists" }).to_string();
         let child = json!({ "Status": "FAILED", "Error": "Conflict", "Cause": lambda }).to_string();
         let fault = read(&json!({ "Error": "States.TaskFailed", "Cause": child }));
         assert_eq!((fault.error.as_str(), fault.message.as_str()), ("Conflict", "ECS cluster (demo) exists"));

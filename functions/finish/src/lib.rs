@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Faults;
 use step::{
-    Asked, Doing, EnvironmentState, Error, Lock, Outputs, Progress, Result, Run, RunFault, Status, Trigger, lock_key,
-    spec_keys, status_key, write,
+    Asked, Doing, EnvironmentState, Error, Lock, Outputs, Progress, Result, Run, RunFault, Status, Trigger,
+    lock_key, spec_keys, status_key, write,
 };
 
 /// What the machine sends at a run's end.
@@ -100,8 +100,13 @@ impl Finish {
         let fault = RunFault { error: execution.error.unwrap_or(execution.status), state: None, message };
         if let Some(earlier) = earlier {
             let steps = self.steps(&format!("runs/{environment}/{}/", earlier.run)).await?;
-            let status =
-                Status { state: EnvironmentState::Failed, at: Timestamp::now(), fault: Some(fault), steps, ..earlier };
+            let status = Status {
+                state: EnvironmentState::Failed,
+                at: Timestamp::now(),
+                fault: Some(fault),
+                steps,
+                ..earlier
+            };
             self.tell(&status).await?;
             self.free(&environment, &execution.execution_arn, status.version.as_ref()).await?;
         } else {
@@ -138,7 +143,8 @@ impl Finish {
             None => earlier.as_ref().map(|status| status.outputs.clone()).unwrap_or_default(),
         };
         // A rejected spec has no region of its own: the environment stays where it was accepted.
-        let region = if rejected { earlier.and_then(|status| status.region) } else { Some(run.region.clone()) };
+        let region =
+            if rejected { earlier.and_then(|status| status.region) } else { Some(run.region.clone()) };
         let status = Status {
             environment: run.environment.clone(),
             state,
@@ -196,7 +202,8 @@ impl Finish {
             .detail(detail.to_string())
             .build();
         let put = self.events.put_events().entries(entry).send().await;
-        let put = put.doing(|| format!("putting the event of environment {} on the bus", status.environment))?;
+        let put =
+            put.doing(|| format!("putting the event of environment {} on the bus", status.environment))?;
         match put.failed_entry_count {
             0 => Ok(()),
             _ => Err(Error::Throttled("putting an event on the bus: it was not taken".to_owned())),
@@ -266,7 +273,8 @@ impl Finish {
         let what = || format!("reading s3://{}/{key}", self.bucket);
         let object = self.s3.get_object().bucket(&self.bucket).key(key).send().await;
         let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { return Ok(None) };
-        let bytes = object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
+        let bytes =
+            object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
         serde_json::from_slice(&bytes.into_bytes())
             .map(Some)
             .map_err(|error| Error::Failed(format!("{}: {error}", what())))

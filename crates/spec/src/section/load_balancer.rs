@@ -102,7 +102,9 @@ impl Target {
 
     /// The target that a listener's reference means; none if it names no port of a service.
     pub fn of(spec: &Spec, balancer: &str, listener: &Listener) -> Option<Self> {
-        let Reference { section: Section::Services, name: Some(service), attribute } = listener.default.whole()? else {
+        let Reference { section: Section::Services, name: Some(service), attribute } =
+            listener.default.whole()?
+        else {
             return None;
         };
         let ports = &spec.services.get(service)?.ports;

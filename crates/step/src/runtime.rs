@@ -20,7 +20,7 @@ pub async fn config() -> SdkConfig {
 }
 
 /// The same configuration for another region, with the environment as the app's name: that's how
-/// its calls are told apart in `CloudTrail`.
+/// its calls are told apart in CloudTrail.
 pub fn in_region(config: &SdkConfig, region: &str, environment: &str) -> SdkConfig {
     let mut builder = config.to_builder();
     builder.set_region(Some(Region::new(region.to_owned())));

@@ -94,6 +94,7 @@ impl Change {
 }
 
 /// The field, if what was found isn't what is wanted. What a plan can't know yet counts as different.
+#[allow(clippy::needless_pass_by_value, reason = "a caller compares what it has at hand, owned or not")]
 pub fn compare<T: PartialEq + fmt::Display>(name: &str, found: T, wanted: T) -> Option<Field> {
     (found != wanted).then(|| Field {
         name: name.to_owned(),

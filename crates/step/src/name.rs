@@ -28,11 +28,8 @@ fn ended(whole: &str, limit: usize, end: &str) -> String {
 
 fn digits(text: &str, count: usize) -> String {
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .take(count)
-        .map(|digit| format!("{digit:x}"))
-        .collect()
+    let halves = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).take(count);
+    halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()
 }
 
 #[cfg(test)]

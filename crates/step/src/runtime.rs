@@ -66,7 +66,7 @@ where
         batch: request.batch,
     };
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RESERVE);
-    let result = tokio::time::timeout(left, handle(context)).await.unwrap_or_else(|_| {
+    let result = tokio::time::timeout(left, Box::pin(handle(context))).await.unwrap_or_else(|_| {
         Err(Error::soon(format!(
             "one pass took more than {} s; the next goes on where it stopped",
             left.as_secs()

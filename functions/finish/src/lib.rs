@@ -7,7 +7,7 @@ mod fault;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
-use aws_sdk_s3::Client as S3;
+use aws_sdk_s3::{Client as S3, operation::list_objects_v2::ListObjectsV2Output};
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -39,7 +39,7 @@ struct Ended {
 /// What EventBridge says of an execution that ended without the machine's doing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Execution {
+struct Detail {
     execution_arn: String,
     status: String,
     #[serde(default)]
@@ -72,7 +72,7 @@ impl Finish {
     /// One pass, for either kind of input.
     pub async fn handle(&self, input: Value) -> Result<Finished> {
         if input.get("detail-type").is_some() {
-            let event: EventBridgeEvent<Execution> = serde_json::from_value(input)
+            let event: EventBridgeEvent<Detail> = serde_json::from_value(input)
                 .map_err(|error| Error::Failed(format!("reading an execution's event: {error}")))?;
             return self.ended_by_itself(event.detail).await;
         }
@@ -83,7 +83,7 @@ impl Finish {
 
     /// An execution that ended without passing through `finish`: only the lock's holder has anything
     /// to clear up.
-    async fn ended_by_itself(&self, execution: Execution) -> Result<Finished> {
+    async fn ended_by_itself(&self, execution: Detail) -> Result<Finished> {
         let input: Value = serde_json::from_str(&execution.input).unwrap_or_default();
         let Ok(trigger) = Trigger::read(&input) else { return Ok(Finished { state: None }) };
         let environment = trigger.environment;
@@ -261,7 +261,7 @@ impl Finish {
             .await
             .doing(|| format!("listing s3://{}/{prefix}steps/", self.bucket))?;
         let mut steps = Vec::new();
-        for key in listed.iter().flat_map(|page| page.contents()).filter_map(|object| object.key()) {
+        for key in listed.iter().flat_map(ListObjectsV2Output::contents).filter_map(|object| object.key()) {
             steps.extend(self.json::<Progress>(key).await?);
         }
         steps.sort_by_key(|progress| progress.since);

@@ -35,11 +35,11 @@ where
     Fut: Future<Output = Result<Answer>>,
 {
     lambda_runtime::tracing::init_default_subscriber();
-    let config = config().await;
+    let config = Box::pin(config()).await;
     let s3 = Client::new(&config);
     let pass = service_fn(async |event: LambdaEvent<Request>| {
         let deadline = event.context.deadline();
-        pass(&config, &s3, &handle, event.payload, deadline).await
+        Box::pin(pass(&config, &s3, &handle, event.payload, deadline)).await
     });
     lambda_runtime::run(pass).await
 }
@@ -66,7 +66,7 @@ where
         batch: request.batch,
     };
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RESERVE);
-    let result = tokio::time::timeout(left, Box::pin(handle(context))).await.unwrap_or_else(|_| {
+    let result = tokio::time::timeout(left, handle(context)).await.unwrap_or_else(|_| {
         Err(Error::soon(format!(
             "one pass took more than {} s; the next goes on where it stopped",
             left.as_secs()

@@ -1,7 +1,7 @@
 //! The function `finish`: every run ends here, in a written status and a free lock.
 //!
 //! It runs as the last state of the machine, on a caught fault, and from a rule on executions that
-//! FAILED, TIMED_OUT or were ABORTED, since no Catch sees those. Doing it twice is doing it once.
+//! `FAILED`, `TIMED_OUT` or were `ABORTED`, since no Catch sees those. Doing it twice is doing it once.
 
 mod fault;
 

@@ -16,7 +16,7 @@ const RESERVE: Duration = Duration::from_secs(5);
 
 /// The SDK's configuration, from the environment; read once, in `main`.
 pub async fn config() -> SdkConfig {
-    aws_config::load_defaults(BehaviorVersion::latest()).await
+    Box::pin(aws_config::load_defaults(BehaviorVersion::latest())).await
 }
 
 /// The same configuration for another region, with the environment as the app's name: that's how
@@ -35,7 +35,7 @@ where
     Fut: Future<Output = Result<Answer>>,
 {
     lambda_runtime::tracing::init_default_subscriber();
-    let config = Box::pin(config()).await;
+    let config = config().await;
     let s3 = Client::new(&config);
     let pass = service_fn(async |event: LambdaEvent<Request>| {
         let deadline = event.context.deadline();

@@ -14,7 +14,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let pass = service_fn(async |event: LambdaEvent<accept::Question>| {
         // arn:aws:lambda:<region>:<account>:function:<name>
         let account = event.context.invoked_function_arn.split(':').nth(4).unwrap_or_default().to_owned();
-        accept.handle(event.payload, &account).await
+        Box::pin(accept.handle(event.payload, &account)).await
     });
     lambda_runtime::run(pass).await
 }

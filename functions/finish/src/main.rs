@@ -14,6 +14,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         events: aws_sdk_eventbridge::Client::new(&config),
         bucket,
     };
-    let pass = service_fn(async |event: LambdaEvent<Value>| finish.handle(event.payload).await);
+    let pass = service_fn(async |event: LambdaEvent<Value>| Box::pin(finish.handle(event.payload)).await);
     lambda_runtime::run(pass).await
 }

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 import ministack.app as ministack
 from ministack.core import lambda_runtime
 
-from . import (apigateway, bridge, calls, cloudformation, control, ec2, ecr, ecs, elbv2, eventbridge, lifecycle,
-               s3, stepfunctions)
+from . import (apigateway, bridge, calls, cloudformation, control, ec2, ecr, ecs, elbv2, eventbridge, iam,
+               lifecycle, s3, stepfunctions)
 
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]
 
-MENDS = (bridge, apigateway, cloudformation, ec2, ecr, ecs, elbv2, eventbridge, s3, stepfunctions, calls)
+MENDS = (bridge, apigateway, cloudformation, ec2, ecr, ecs, elbv2, eventbridge, iam, s3, stepfunctions, calls)
 
 
 def build(scale: float, waits: float) -> Application:

@@ -20,12 +20,14 @@ def install() -> None:
     NatGateway.state = property(_nat_state, _set_nat_state)
     VPCEndPoint.state = property(_endpoint_state, _set_endpoint_state)
     _wrap("create_vpc_endpoint", _create_endpoint)
-    _wrap("describe_nat_gateways", _release_gone)
+    _wrap("describe_nat_gateways", _find_nat)
+    _wrap("delete_nat_gateway", _delete_nat)
     _wrap("describe_vpc_endpoints", _without_gone)
     _wrap("delete_vpc_endpoints", _delete_endpoints)
     _wrap("delete_subnet", _delete_subnet)
     _wrap("delete_vpc", _delete_vpc)
     _wrap("_delete_security_group", _delete_group)
+    _wrap("attach_internet_gateway", _attach_gateway)
     _wrap("detach_internet_gateway", _detach_gateway)
     _wrap("release_address", _release_address)
 
@@ -64,9 +66,27 @@ def _set_nat_state(gateway: NatGateway, state: str) -> None:
         gateway.begun = time.time()
 
 
-def _release_gone(self: EC2Backend, plain: Callable, *args, **settings) -> list:
+def _find_nat(self: EC2Backend, plain: Callable, filters: dict, ids: list[str] | None) -> list:
+    """Tags are filters, and what isn't there is named.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNatGateways.html
+    """
     _sweep(self)
-    return plain(self, *args, **settings)
+    for missing in set(ids or []) - set(self.nat_gateways):
+        raise EC2ClientError("NatGatewayNotFound", f"The Nat Gateway {missing} was not found")
+    tags = {name.removeprefix("tag:"): values for name, values in (filters or {}).items()
+            if name.startswith("tag:")}
+    return [gateway for gateway in plain(self, filters, ids)
+            if all(_tags(gateway).get(name) in values for name, values in tags.items())]
+
+
+def _tags(resource) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in resource.get_tags()}
+
+
+def _delete_nat(self: EC2Backend, plain: Callable, nat_gateway_id: str) -> NatGateway:
+    gateway = self.describe_nat_gateways({}, [nat_gateway_id])[0]
+    return gateway if getattr(gateway, "deleted", None) else plain(self, nat_gateway_id)
 
 
 def _sweep(backend: EC2Backend) -> None:
@@ -186,6 +206,15 @@ def _delete_group(self: EC2Backend, plain: Callable, vpc_id: str | None, group_i
     if carried or named:
         raise DependencyViolationError(f"resource {group_id} has a dependent object")
     plain(self, vpc_id, group_id)
+
+
+def _attach_gateway(self: EC2Backend, plain: Callable, internet_gateway_id: str, vpc_id: str):
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachInternetGateway.html"""
+    others = [each for each in self.internet_gateways.values() if each.id != internet_gateway_id]
+    if any(each.vpc and each.vpc.id == vpc_id for each in others):
+        raise EC2ClientError("InvalidParameterValue",
+                             f"Network {vpc_id} already has an internet gateway attached")
+    return plain(self, internet_gateway_id, vpc_id)
 
 
 def _detach_gateway(self: EC2Backend, plain: Callable, internet_gateway_id: str, vpc_id: str) -> None:

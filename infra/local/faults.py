@@ -43,8 +43,10 @@ class Fault:
         if self.after > 0:
             self.after -= 1
             return False
+        if self.times == 0:
+            return False
         self.times -= 1
-        return self.times >= 0
+        return True
 
 
 rules: list[Fault] = []

@@ -1,2 +1,6 @@
-//! wiring
-fn main() {}
+//! The `repository` Lambda.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    step::run(repository::handle).await
+}

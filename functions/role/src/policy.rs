@@ -1,0 +1,168 @@
+//! Policy documents: who may assume a role, and what it may do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use spec::{Part, Reference, Section, Service, Statement, Text};
+use step::{Context, Result};
+
+/// The service that starts tasks.
+const TASKS: &str = "ecs-tasks.amazonaws.com";
+
+/// These services may assume the role.
+pub(crate) fn trust(services: &[String]) -> Value {
+    document(&[json!({
+        "Effect": "Allow",
+        "Principal": { "Service": services },
+        "Action": "sts:AssumeRole",
+    })])
+}
+
+/// ECS may assume the role, for tasks of this account.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>
+pub(crate) fn task_trust(context: &Context) -> Value {
+    document(&[json!({
+        "Effect": "Allow",
+        "Principal": { "Service": TASKS },
+        "Action": "sts:AssumeRole",
+        "Condition": { "StringEquals": { "aws:SourceAccount": context.run.account } },
+    })])
+}
+
+/// What the spec's statements allow; none if there are none.
+pub(crate) fn allow(context: &Context, statements: &[Statement]) -> Result<Option<Value>> {
+    let statements: Vec<_> =
+        statements.iter().map(|statement| rendered(context, statement)).collect::<Result<_>>()?;
+    Ok((!statements.is_empty()).then(|| document(&statements)))
+}
+
+fn rendered(context: &Context, statement: &Statement) -> Result<Value> {
+    let resources: Vec<_> =
+        statement.resources.iter().map(|text| context.render(text)).collect::<Result<_>>()?;
+    Ok(allowed(&statement.actions, &resources))
+}
+
+/// What ECS needs to start a service's tasks: its image, its log group, the secrets it refers to.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html>
+pub(crate) fn execution(context: &Context, address: &str, service: &Service) -> Result<Value> {
+    let log_group = format!(
+        "arn:{}:logs:{}:{}:log-group:{}:*",
+        context.partition(),
+        context.run.region,
+        context.run.account,
+        context.log_group(address, service),
+    );
+    let mut statements = vec![
+        allowed(&["ecr:GetAuthorizationToken"], &["*"]),
+        allowed(
+            &["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            &image(context, service)?,
+        ),
+        allowed(&["logs:CreateLogStream", "logs:PutLogEvents"], &[log_group]),
+    ];
+    let secrets = secrets(context, service)?;
+    if !secrets.is_empty() {
+        statements.push(allowed(&["secretsmanager:GetSecretValue"], &secrets));
+    }
+    Ok(document(&statements))
+}
+
+/// The repositories a service's image comes from; an image that is no reference may be in any.
+fn image(context: &Context, service: &Service) -> Result<Vec<String>> {
+    let repositories = service.image.references().filter(|found| found.section == Section::Repositories);
+    let arns: BTreeSet<_> =
+        repositories.map(|found| attribute(context, found, &["arn"])).collect::<Result<_>>()?;
+    Ok(if arns.is_empty() { vec!["*".to_owned()] } else { arns.into_iter().collect() })
+}
+
+/// The secrets a service's environment refers to, whole or by one key.
+fn secrets(context: &Context, service: &Service) -> Result<Vec<String>> {
+    let whole = service.environment.values().filter_map(Text::whole);
+    let secrets = whole.filter(|reference| reference.section == Section::Secrets);
+    let arns: BTreeSet<_> = secrets.map(|secret| attribute(context, secret, &[])).collect::<Result<_>>()?;
+    Ok(arns.into_iter().collect())
+}
+
+/// What the same reference stands for with another attribute.
+fn attribute(context: &Context, reference: &Reference, attribute: &[&str]) -> Result<String> {
+    let attribute = attribute.iter().map(|&word| word.to_owned()).collect();
+    let reference = Reference { attribute, ..reference.clone() };
+    context.render(&Text { parts: vec![Part::Reference(reference)] })
+}
+
+fn allowed(actions: &[impl AsRef<str>], resources: &[impl AsRef<str>]) -> Value {
+    let actions: Vec<_> = actions.iter().map(AsRef::as_ref).collect();
+    let resources: Vec<_> = resources.iter().map(AsRef::as_ref).collect();
+    json!({ "Effect": "Allow", "Action": actions, "Resource": resources })
+}
+
+fn document(statements: &[Value]) -> Value {
+    canonical(json!({ "Version": "2012-10-17", "Statement": statements }))
+}
+
+/// A document as IAM answers it: percent-encoded.
+/// Source: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRolePolicy.html>
+pub(crate) fn read(document: &str) -> Value {
+    let text = percent_decode_str(document).decode_utf8_lossy();
+    serde_json::from_str(&text).map_or_else(|_| Value::String(text.into_owned()), canonical)
+}
+
+/// The document in the one order we compare in. A list of one is the same to IAM as what it holds.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Array(values) => {
+            let mut values: Vec<_> = values.into_iter().map(canonical).collect();
+            values.sort_by_cached_key(Value::to_string);
+            match values.len() {
+                1 => values.remove(0),
+                _ => Value::Array(values),
+            }
+        }
+        Value::Object(fields) => {
+            let sorted: BTreeMap<_, _> =
+                fields.into_iter().map(|(key, value)| (key, canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        value => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use step::{Operation, Outputs, RepositoryOutput, SecretOutput};
+
+    use super::*;
+
+    #[test]
+    fn documents_are_compared_without_their_order_and_encoding() {
+        let one = read("%7B%22Statement%22%3A%5B%7B%22Action%22%3A%5B%22b%22%2C%22a%22%5D%7D%5D%7D");
+        assert_eq!(one, read(r#"{"Statement":{"Action":["a","b"]}}"#));
+        assert_ne!(one, read(r#"{"Statement":{"Action":["a"]}}"#));
+    }
+
+    #[test]
+    fn an_execution_role_reaches_its_image_its_logs_and_its_secrets() {
+        let spec = r#"{ apiVersion: plinth/v1, name: demo, secrets: { key: {} }, repositories: { api: {} },
+            services: { api: { image: "${repositories.api}:1", environment: {
+                ONE: "${secrets.key.a}", TWO: "${secrets.key.b}", THREE: plain } } } }"#;
+        let spec = spec::parse(spec, None).expect("a spec");
+        let mut outputs = Outputs::default();
+        outputs.secrets.insert("key".into(), SecretOutput { arn: "arn:key".into() });
+        let repository = RepositoryOutput { arn: "arn:api".into(), ..RepositoryOutput::default() };
+        outputs.repositories.insert("api".into(), repository);
+        let context = step::test::context(Operation::Ensure, spec, outputs);
+        let document = execution(&context, "api", &context.spec.services["api"]).expect("a document");
+        let resource = |action: &str| {
+            let statements = document["Statement"].as_array().expect("statements");
+            let found = statements.iter().find(|found| found["Action"].to_string().contains(action));
+            found.map(|statement| statement["Resource"].as_str().expect("one resource").to_owned())
+        };
+        assert_eq!(resource("ecr:BatchGetImage").as_deref(), Some("arn:api"));
+        assert_eq!(resource("secretsmanager:GetSecretValue").as_deref(), Some("arn:key"));
+        assert_eq!(
+            resource("logs:PutLogEvents").as_deref(),
+            Some("arn:aws:logs:us-east-1:123456789012:log-group:/plinth/demo/api:*"),
+        );
+    }
+}

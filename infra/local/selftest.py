@@ -1,0 +1,624 @@
+"""Checks every mend against a server of its own: `python -m infra.local.selftest`.
+
+Each check fails when its mend is taken out.
+"""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+REGION, ACCOUNT = "us-east-1", "000000000000"
+MANIFEST = json.dumps({"schemaVersion": 2, "config": {}, "layers": []})
+# Does what its event says: fails with a type, dies, calls an API, or answers its event.
+BOOTSTRAP = f"""#!{sys.executable}
+import json, os, urllib.request as http
+runtime = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
+def post(path, body):
+    http.urlopen(http.Request(runtime + path, json.dumps(body).encode(), method="POST")).read()
+while True:
+    with http.urlopen(runtime + "next") as following:
+        request, event = following.headers["Lambda-Runtime-Aws-Request-Id"], json.load(following)
+    if event.get("die"):
+        os._exit(3)
+    try:
+        if event.get("call"):
+            import boto3
+            service, operation = event["call"]
+            getattr(boto3.client(service), operation)(**event.get("with", {{}}))
+        post(request + "/response", event)
+    except Exception as fault:
+        post(request + "/error", {{"errorType": type(fault).__name__, "errorMessage": str(fault)}})
+"""
+
+
+class Server:
+    """One server, its clients, and its control API."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "infra.local.serve", "--port", str(self.port)], stdout=subprocess.PIPE,
+            env={**os.environ, "LOG_LEVEL": "CRITICAL"})
+        self._process.stdout.readline()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def client(self, service: str):
+        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION,
+                            aws_access_key_id="test", aws_secret_access_key="test",
+                            config=Config(retries={"max_attempts": 0}))
+
+    def control(self, method: str, path: str, body: dict | None = None) -> dict:
+        request = urllib.request.Request(f"{self.endpoint}/_local/{path}", method=method,
+                                         data=json.dumps(body or {}).encode())
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+
+server: Server
+checks: list[Callable[[], None]] = []
+
+
+def check(function: Callable[[], None]) -> Callable[[], None]:
+    checks.append(function)
+    return function
+
+
+def refused(code: str, call: Callable, **arguments) -> str:
+    """The message with which the call is refused; it must be refused with this code."""
+    try:
+        call(**arguments)
+    except ClientError as refusal:
+        assert refusal.response["Error"]["Code"] == code, refusal
+        return refusal.response["Error"]["Message"]
+    raise AssertionError(f"not refused with {code}")
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> object:
+    end = time.time() + seconds
+    while time.time() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come about")
+
+
+def role(name: str, *statements: tuple[str, str]) -> str:
+    """A role anyone may assume, with these (action, resource) allowed."""
+    iam = server.client("iam")
+    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {
+        "Service": ["lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"]}}]}
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    allowed = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in statements]
+    if allowed:
+        iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": allowed}))
+    return arn
+
+
+def function(name: str, *statements: tuple[str, str]) -> str:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as package:
+        package.writestr("bootstrap", BOOTSTRAP)
+    return server.client("lambda").create_function(
+        FunctionName=name, Role=role(name, *statements), Runtime="provided.al2023", Handler="bootstrap",
+        Code={"ZipFile": code.getvalue()}, Timeout=20)["FunctionArn"]
+
+
+def invoke(name: str, event: dict) -> dict:
+    return json.load(server.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))["Payload"])
+
+
+def machine(name: str, states: dict, role_arn: str | None = None, **more) -> str:
+    text = json.dumps({"QueryLanguage": "JSONata", "StartAt": next(iter(states)), "States": states, **more})
+    return server.client("stepfunctions").create_state_machine(
+        name=name, definition=text, roleArn=role_arn or f"arn:aws:iam::{ACCOUNT}:role/all")["stateMachineArn"]
+
+
+def run(arn: str, given: object = None) -> dict:
+    sfn = server.client("stepfunctions")
+    execution = sfn.start_execution(stateMachineArn=arn, input=json.dumps(given or {}))["executionArn"]
+    return until(lambda: (found := sfn.describe_execution(executionArn=execution))["status"] != "RUNNING"
+                 and found)
+
+
+def output(arn: str, given: object = None) -> object:
+    ended = run(arn, given)
+    assert ended["status"] == "SUCCEEDED", ended
+    return json.loads(ended["output"])
+
+
+def inbox(name: str, pattern: dict) -> Callable[[], list[dict]]:
+    """A queue that receives the events that match; answers what came since it was last asked."""
+    sqs, events = server.client("sqs"), server.client("events")
+    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+    policy = {"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
+        "Resource": arn}]}
+    url = sqs.create_queue(QueueName=name, Attributes={"Policy": json.dumps(policy)})["QueueUrl"]
+    events.put_rule(Name=name, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def read() -> list[dict]:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [json.loads(message["Body"]) for message in messages]
+
+    return read
+
+
+PASS = {"Type": "Pass", "End": True}
+
+
+def fails(error: str) -> dict:
+    return {"StartAt": "Fail", "States": {"Fail": {"Type": "Fail", "Error": error}}}
+
+
+def waits(seconds: int) -> dict:
+    return {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": seconds, "End": True}}}
+
+
+@check
+def s3_events_name_the_version_and_the_kind_of_deletion() -> None:
+    s3, read = server.client("s3"), inbox("s3", {"source": ["aws.s3"]})
+    s3.create_bucket(Bucket="events")
+    s3.put_bucket_versioning(Bucket="events", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_notification_configuration(
+        Bucket="events", NotificationConfiguration={"EventBridgeConfiguration": {}})
+    version = s3.put_object(Bucket="events", Key="a", Body=b"")["VersionId"]
+    marker = s3.delete_object(Bucket="events", Key="a")["VersionId"]
+    s3.delete_object(Bucket="events", Key="a", VersionId=version)
+    seen: list[dict] = []
+    until(lambda: seen.extend(read()) or len(seen) == 3)
+    found = {(event["detail"]["object"]["version-id"], event["detail"].get("deletion-type")) for event in seen}
+    assert found == {(version, None), (marker, "Delete Marker Created"), (version, "Permanently Deleted")}
+
+
+@check
+def a_parallel_takes_arguments_and_gives_output_and_assign_its_results() -> None:
+    branch = {"StartAt": "Add", "States": {"Add": {**PASS, "Output": "{% $states.input.x + 1 %}"}}}
+    arn = machine("parallel", {
+        "Both": {"Type": "Parallel", "Arguments": {"x": "{% $states.input.given %}"}, "Branches": [branch, branch],
+                 "Assign": {"first": "{% $states.result[0] %}"}, "Output": "{% $sum($states.result) %}",
+                 "Next": "Show"},
+        "Show": {**PASS, "Output": {"first": "{% $first %}", "sum": "{% $states.input %}"}}})
+    assert output(arn, {"given": 1}) == {"first": 2, "sum": 4}
+
+
+@check
+def what_a_branch_assigns_stays_inside_it() -> None:
+    inside = {"StartAt": "Set", "States": {
+        "Set": {"Type": "Pass", "Assign": {"own": 1, "outer": 2}, "Next": "Use"},
+        "Use": {**PASS, "Output": "{% $own + $outer %}"}}}
+    arn = machine("scope", {
+        "Outer": {"Type": "Pass", "Assign": {"outer": 10}, "Next": "Both"},
+        "Both": {"Type": "Parallel", "Branches": [inside], "Next": "Show"},
+        "Show": {**PASS, "Output": ["{% $states.input %}", "{% $outer %}", "{% $exists($own) %}"]}})
+    assert output(arn) == [[3], 10, False]
+
+
+@check
+def a_failed_branch_or_iteration_ends_its_siblings() -> None:
+    begun = time.time()
+    branches = machine("siblings", {
+        "Both": {"Type": "Parallel", "Branches": [waits(60), fails("Mine")], "End": True}})
+    assert run(branches)["error"] == "Mine"
+    each = {"StartAt": "Which", "States": {
+        "Which": {"Type": "Choice", "Choices": [{"Condition": "{% $states.input = 2 %}", "Next": "Fail"}],
+                  "Default": "Wait"},
+        **waits(60)["States"], **fails("Second")["States"]}}
+    iterations = machine("iterations", {
+        "Each": {"Type": "Map", "Items": [1, 2], "ItemProcessor": each, "End": True}})
+    assert run(iterations)["error"] == "Second"
+    assert time.time() - begun < 10
+
+
+def nested(arn: str, **more) -> dict:
+    return {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync:2",
+            "Arguments": {"StateMachineArn": arn, "Input": {}}, **more}
+
+
+@check
+def a_nested_failure_is_task_failed_with_the_childs_description_and_raises_events() -> None:
+    read = inbox("states", {"source": ["aws.states"], "detail": {"name": [{"exists": True}]}})
+    child = machine("child", fails("Child")["States"])
+    arn = machine("parent", {
+        "Run": nested(child, Catch=[{"ErrorEquals": ["States.TaskFailed"], "Next": "Show",
+                                     "Output": "{% $parse($states.errorOutput.Cause) %}"}], Next="Show"),
+        "Show": PASS})
+    found = output(arn)
+    assert (found["Status"], found["Error"], found["StateMachineArn"]) == ("FAILED", "Child", child)
+    seen: list[dict] = []
+    until(lambda: seen.extend(read()) or any(
+        event["detail"]["stateMachineArn"] == child and event["detail"]["status"] == "FAILED" for event in seen))
+
+
+@check
+def stopping_a_run_stops_what_it_nests() -> None:
+    sfn = server.client("stepfunctions")
+    child = machine("long", waits(60)["States"])
+    parent = machine("stopped", {"Run": nested(child, End=True)})
+    execution = sfn.start_execution(stateMachineArn=parent)["executionArn"]
+    until(lambda: sfn.list_executions(stateMachineArn=child, statusFilter="RUNNING")["executions"])
+    sfn.stop_execution(executionArn=execution)
+    until(lambda: sfn.list_executions(stateMachineArn=child, statusFilter="ABORTED")["executions"])
+    assert sfn.describe_execution(executionArn=execution)["status"] == "ABORTED"
+
+
+@check
+def a_machine_that_takes_too_long_is_timed_out() -> None:
+    assert run(machine("slow", waits(60)["States"], TimeoutSeconds=1))["status"] == "TIMED_OUT"
+
+
+@check
+def a_definition_that_leads_nowhere_is_refused() -> None:
+    for states in ({"A": {"Type": "Pass", "Next": "Nowhere"}}, {"A": {"Type": "Pass"}}):
+        assert "MISSING_TRANSITION_TARGET" in refused("InvalidDefinition", machine, name="bad", states=states)
+
+
+@check
+def too_large_an_output_fails_and_is_not_caught_by_all() -> None:
+    large = "{% $string($map([1..9000], function($n) { 'abcdefghijklmnopqrstuvwxyzabcdefgh' })) %}"
+    arn = machine("large", {
+        "Both": {"Type": "Parallel", "Branches": [{"StartAt": "Big", "States": {"Big": {**PASS, "Output": large}}}],
+                 "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Show"}], "Next": "Show"},
+        "Show": PASS})
+    assert run(arn)["error"] == "States.DataLimitExceeded"
+
+
+@check
+def states_inside_branches_have_their_history() -> None:
+    sfn = server.client("stepfunctions")
+    inside = {"StartAt": "Inside", "States": {"Inside": PASS}}
+    ended = run(machine("history", {"Both": {"Type": "Parallel", "Branches": [inside], "End": True}}))
+    events = sfn.get_execution_history(executionArn=ended["executionArn"])["events"]
+    assert "Inside" in [event.get("stateEnteredEventDetails", {}).get("name") for event in events]
+
+
+def task(arn: str, payload: dict, **more) -> dict:
+    return {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke",
+            "Arguments": {"FunctionName": arn, "Payload": payload}, **more}
+
+
+@check
+def machines_and_rules_may_do_only_what_their_roles_allow() -> None:
+    arn, poor = function("plain"), role("poor")
+    denied = run(machine("denied", {"Do": task(arn, {}, End=True)}, poor))
+    assert denied["error"] == "Lambda.AWSLambdaException" and "not authorized" in denied["cause"]
+    child = machine("never", {"A": PASS})
+    refused("AccessDeniedException", machine, name="unruly", states={"Run": nested(child, End=True)},
+            role_arn=poor)
+
+
+@check
+def what_a_rule_may_not_deliver_is_a_dead_letter() -> None:
+    sqs, events = server.client("sqs"), server.client("events")
+    inbox("letters", {"source": ["nothing"]})
+    events.put_rule(Name="poor", EventPattern=json.dumps({"source": ["mine"]}))
+    events.put_targets(Rule="poor", Targets=[{
+        "Id": "machine", "Arn": machine("unreached", {"A": PASS}), "RoleArn": role("poor-rule"),
+        "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:letters"}}])
+    events.put_events(Entries=[{"Source": "mine", "DetailType": "x", "Detail": "{}"}])
+    url = sqs.get_queue_url(QueueName="letters")["QueueUrl"]
+    letter = until(lambda: sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages"))[0]
+    assert letter["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
+
+
+@check
+def a_functions_role_holds_whichever_emulator_answers() -> None:
+    function("reader", ("ecs:ListClusters", "*"))
+    assert "errorType" not in invoke("reader", {"call": ["ecs", "list_clusters"]})
+    for call in (["ecs", "list_account_settings"], ["s3", "list_buckets"], ["ec2", "describe_vpcs"]):
+        answer = invoke("reader", {"call": call})
+        assert "not authorized" in answer["errorMessage"], answer
+
+
+@check
+def roles_are_known_by_path_and_boundary_and_passed_only_where_allowed() -> None:
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    boundary = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+    handler = function("maker-of-roles", ("iam:GetRole", f"arn:aws:iam::{ACCOUNT}:role/own/*"),
+                       ("ecs:RegisterTaskDefinition", "*")).rsplit(":", 1)[-1]
+    server.client("iam").put_role_policy(RoleName=handler, PolicyName="create", PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Action": "iam:CreateRole", "Resource": f"arn:aws:iam::{ACCOUNT}:role/own/*",
+            "Condition": {"StringEquals": {"iam:PermissionsBoundary": boundary}}}]}))
+    create = {"RoleName": "own", "Path": "/own/", "AssumeRolePolicyDocument": trust}
+    bounded = {"call": ["iam", "create_role"], "with": {**create, "PermissionsBoundary": boundary}}
+    assert "not authorized" in invoke(handler, {**bounded, "with": create})["errorMessage"]
+    assert "errorType" not in invoke(handler, bounded)
+    assert "errorType" not in invoke(handler, {"call": ["iam", "get_role"], "with": {"RoleName": "own"}})
+    define = {"call": ["ecs", "register_task_definition"], "with": {
+        "family": "passed", "taskRoleArn": f"arn:aws:iam::{ACCOUNT}:role/own/own",
+        "containerDefinitions": [{"name": "app", "image": "nginx", "memory": 128}]}}
+    assert "iam:PassRole" in invoke(handler, define)["errorMessage"]
+
+
+@check
+def a_stack_applies_boundaries_and_refuses_bad_machines() -> None:
+    cloudformation, iam = server.client("cloudformation"), server.client("iam")
+    trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},
+                            "Action": "sts:AssumeRole"}]}
+    bounded = {"Resources": {"Bounded": {"Type": "AWS::IAM::Role", "Properties": {
+        "RoleName": "bounded", "AssumeRolePolicyDocument": trust,
+        "PermissionsBoundary": "arn:aws:iam::aws:policy/ReadOnlyAccess"}}}}
+    cloudformation.create_stack(StackName="bounded", TemplateBody=json.dumps(bounded),
+                                Capabilities=["CAPABILITY_NAMED_IAM"])
+    found = until(lambda: [each for each in iam.list_roles()["Roles"] if each["RoleName"] == "bounded"])
+    assert found
+    until(lambda: "PermissionsBoundary" in iam.get_role(RoleName="bounded")["Role"])
+    bad = {"Resources": {"Bad": {"Type": "AWS::StepFunctions::StateMachine", "Properties": {
+        "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/all",
+        "DefinitionString": json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}}})}}}}
+    cloudformation.create_stack(StackName="bad", TemplateBody=json.dumps(bad))
+    until(lambda: "ROLLBACK" in cloudformation.describe_stacks(StackName="bad")["Stacks"][0]["StackStatus"])
+
+
+@check
+def a_pushed_image_raises_its_event() -> None:
+    ecr, read = server.client("ecr"), inbox("pushes", {"source": ["aws.ecr"]})
+    ecr.create_repository(repositoryName="pushed")
+    ecr.put_image(repositoryName="pushed", imageTag="one", imageManifest=MANIFEST)
+    detail = until(read)[0]["detail"]
+    assert (detail["action-type"], detail["repository-name"], detail["image-tag"]) == ("PUSH", "pushed", "one")
+
+
+class Place:
+    """A network with a balancer, and a service behind it whose image isn't there."""
+
+    def __init__(self, name: str) -> None:
+        self.ec2, self.elb, self.ecs = (server.client(each) for each in ("ec2", "elbv2", "ecs"))
+        self.name = name
+        self.vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self.subnet = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+        self.group = self.ec2.create_security_group(
+            GroupName=name, Description=name, VpcId=self.vpc)["GroupId"]
+        self.balancer = self.elb.create_load_balancer(**self.balancer_settings())["LoadBalancers"][0]
+        self.targets = self.elb.create_target_group(
+            Name=name, Protocol="TCP", Port=80, VpcId=self.vpc,
+            TargetType="ip")["TargetGroups"][0]["TargetGroupArn"]
+
+    def balancer_settings(self) -> dict:
+        return {"Name": self.name, "Type": "network", "Scheme": "internal", "Subnets": [self.subnet]}
+
+    def listen(self) -> str:
+        return self.elb.create_listener(
+            LoadBalancerArn=self.balancer["LoadBalancerArn"], Protocol="TCP", Port=80,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.targets}])["Listeners"][0]["ListenerArn"]
+
+    def define(self, tag: str) -> str:
+        image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{self.name}:{tag}"
+        return self.ecs.register_task_definition(
+            family=self.name, networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+            memory="512", containerDefinitions=[{"name": "app", "image": image}],
+        )["taskDefinition"]["taskDefinitionArn"]
+
+    def service_settings(self, tag: str) -> dict:
+        network = {"subnets": [self.subnet], "securityGroups": [self.group]}
+        return {"cluster": self.name, "serviceName": "app", "taskDefinition": self.define(tag),
+                "desiredCount": 2, "launchType": "FARGATE",
+                "networkConfiguration": {"awsvpcConfiguration": network},
+                "loadBalancers": [{"targetGroupArn": self.targets, "containerName": "app",
+                                   "containerPort": 80}]}
+
+    def service(self) -> dict:
+        return self.ecs.describe_services(cluster=self.name, services=["app"])["services"][0]
+
+    def health(self) -> list[str]:
+        answer = self.elb.describe_target_health(TargetGroupArn=self.targets)
+        return [each["TargetHealth"]["State"] for each in answer["TargetHealthDescriptions"]]
+
+
+@check
+def a_service_starts_when_its_image_is_there_and_replaces_its_tasks() -> None:
+    place, ecr = Place("steady"), server.client("ecr")
+    ecr.create_repository(repositoryName="steady")
+    place.ecs.create_cluster(clusterName="steady")
+    settings = place.service_settings("one")
+    assert "load balancer" in refused("InvalidParameterException", place.ecs.create_service, **settings)
+    place.listen()
+    place.ecs.create_service(**settings)
+    stopped = place.ecs.list_tasks(cluster="steady", serviceName="app", desiredStatus="STOPPED")["taskArns"]
+    reason = place.ecs.describe_tasks(cluster="steady", tasks=stopped)["tasks"][0]["stoppedReason"]
+    assert "CannotPullContainerError" in reason and "not found" in reason
+    assert (place.service()["runningCount"], place.health()) == (0, [])
+    ecr.put_image(repositoryName="steady", imageTag="one", imageManifest=MANIFEST)
+    assert (place.service()["runningCount"], place.health()) == (2, ["healthy", "healthy"])
+    assert place.service()["deployments"][0]["rolloutState"] == "COMPLETED"
+    place.ecs.update_service(cluster="steady", service="app", taskDefinition=place.define("two"))
+    assert [each["runningCount"] for each in place.service()["deployments"]] == [0, 2]
+    ecr.put_image(repositoryName="steady", imageTag="two", imageManifest=MANIFEST + " ")
+    assert [each["runningCount"] for each in place.service()["deployments"]] == [2]
+    refused("ClusterContainsServicesException", place.ecs.delete_cluster, cluster="steady")
+    refused("DependencyViolation", place.ec2.delete_security_group, GroupId=place.group)
+    place.ecs.delete_service(cluster="steady", service="app", force=True)
+    assert (place.service()["status"], place.health()) == ("INACTIVE", [])
+    place.ecs.delete_cluster(cluster="steady")
+    assert not [each for each in place.ecs.list_clusters()["clusterArns"] if each.endswith("/steady")]
+
+
+@check
+def balancers_are_refused_and_repeated_as_on_aws() -> None:
+    place, api = Place("balanced"), server.client("apigateway")
+    arn = place.balancer["LoadBalancerArn"]
+    assert ":loadbalancer/net/balanced/" in arn
+    again = place.elb.create_load_balancer(**place.balancer_settings())["LoadBalancers"][0]
+    assert again["LoadBalancerArn"] == arn
+    refused("DuplicateLoadBalancerName", place.elb.create_load_balancer,
+            **{**place.balancer_settings(), "Scheme": "internet-facing"})
+    place.listen()
+    try:
+        place.listen()
+        raise AssertionError("a second listener on the port")
+    except ClientError as refusal:
+        assert refusal.response["Error"]["Code"] == "DuplicateListener"
+    refused("DependencyViolation", place.ec2.delete_subnet, SubnetId=place.subnet)
+    link = api.create_vpc_link(name="balanced", targetArns=[arn])["id"]
+    refused("ResourceInUse", place.elb.delete_load_balancer, LoadBalancerArn=arn)
+    api.delete_vpc_link(vpcLinkId=link)
+    place.elb.delete_load_balancer(LoadBalancerArn=arn)
+    place.ec2.delete_subnet(SubnetId=place.subnet)
+
+
+@check
+def an_api_goes_over_its_link_and_is_taken_down_in_order() -> None:
+    place, api = Place("linked"), server.client("apigateway")
+    link = api.create_vpc_link(name="linked", targetArns=[place.balancer["LoadBalancerArn"]],
+                               tags={"a": "b"})["id"]
+    assert api.get_vpc_link(vpcLinkId=link)["status"] == "AVAILABLE"
+    balancer = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:loadbalancer/app/none/1"
+    assert api.create_vpc_link(name="none", targetArns=[balancer])["status"] == "FAILED"
+    rest = api.create_rest_api(name="linked")["id"]
+    arn = f"arn:aws:apigateway:{REGION}::/restapis/{rest}"
+    api.tag_resource(resourceArn=arn, tags={"plinth:protected": "true"})
+    assert api.get_rest_api(restApiId=rest)["tags"] == {"plinth:protected": "true"}
+    root = api.get_resources(restApiId=rest)["items"][0]["id"]
+    where = {"restApiId": rest, "resourceId": root, "httpMethod": "GET"}
+    api.put_method(**where, authorizationType="NONE")
+    api.put_integration(**where, type="HTTP_PROXY", integrationHttpMethod="GET", uri="http://x",
+                        connectionType="VPC_LINK", connectionId=link)
+    assert api.get_integration(**where)["connectionId"] == link
+    api.create_deployment(restApiId=rest, stageName="live")
+    assert f"{rest}:GET:{root}:live" in refused("BadRequestException", api.delete_vpc_link, vpcLinkId=link)
+    plan = api.create_usage_plan(name="linked", apiStages=[{"apiId": rest, "stage": "live"}])["id"]
+    refused("BadRequestException", api.delete_usage_plan, usagePlanId=plan)
+    key = {"keyId": api.create_api_key(name="linked")["id"], "keyType": "API_KEY", "usagePlanId": plan}
+    api.create_usage_plan_key(**key)
+    refused("ConflictException", api.create_usage_plan_key, **key)
+
+
+@check
+def a_network_is_taken_down_only_in_order() -> None:
+    ec2 = server.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    wanted = {"SubnetId": subnet, "AllocationId": address, "ClientToken": "once"}
+    nat = ec2.create_nat_gateway(**wanted)["NatGateway"]["NatGatewayId"]
+    assert ec2.create_nat_gateway(**wanted)["NatGateway"]["NatGatewayId"] == nat
+    group, other = (ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
+                    for name in ("one", "two"))
+    ec2.authorize_security_group_ingress(GroupId=other, IpPermissions=[
+        {"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1, "UserIdGroupPairs": [{"GroupId": group}]}])
+    endpoint = {"VpcId": vpc, "ServiceName": f"com.amazonaws.{REGION}.logs", "VpcEndpointType": "Interface",
+                "SubnetIds": [subnet], "SecurityGroupIds": [other], "PrivateDnsEnabled": True}
+    made = ec2.create_vpc_endpoint(**endpoint)["VpcEndpoint"]["VpcEndpointId"]
+    refused("InvalidParameter", ec2.create_vpc_endpoint, **endpoint)
+    refused("DependencyViolation", ec2.detach_internet_gateway, InternetGatewayId=gateway, VpcId=vpc)
+    refused("InvalidIPAddress.InUse", ec2.release_address, AllocationId=address)
+    refused("DependencyViolation", ec2.delete_subnet, SubnetId=subnet)
+    refused("DependencyViolation", ec2.delete_security_group, GroupId=group)
+    refused("DependencyViolation", ec2.delete_security_group, GroupId=other)
+    ec2.delete_nat_gateway(NatGatewayId=nat)
+    ec2.release_address(AllocationId=address)
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[made])
+    assert made not in [each["VpcEndpointId"] for each in ec2.describe_vpc_endpoints()["VpcEndpoints"]]
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_route_table(RouteTableId=table)
+    refused("DependencyViolation", ec2.delete_vpc, VpcId=vpc)
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    for each in (other, group):
+        ec2.delete_security_group(GroupId=each)
+    ec2.delete_vpc(VpcId=vpc)
+    assert vpc not in [each["VpcId"] for each in ec2.describe_network_acls()["NetworkAcls"]]
+
+
+@check
+def with_a_scale_nothing_is_ready_at_once() -> None:
+    server.control("POST", "scale", {"scale": 0.01})
+    try:
+        place, ec2, api = Place("lagging"), server.client("ec2"), server.client("apigateway")
+        place.listen()
+        place.ecs.create_cluster(clusterName="lagging")
+        settings = place.service_settings("x")
+        public = place.ecs.register_task_definition(
+            family="public", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
+            containerDefinitions=[{"name": "app", "image": "nginx"}])["taskDefinition"]["taskDefinitionArn"]
+        place.ecs.create_service(**{**settings, "taskDefinition": public})
+        nat = ec2.create_nat_gateway(SubnetId=place.subnet, ConnectivityType="private")["NatGateway"]
+        endpoint = ec2.create_vpc_endpoint(
+            VpcId=place.vpc, ServiceName=f"com.amazonaws.{REGION}.logs", VpcEndpointType="Interface",
+            SubnetIds=[place.subnet])["VpcEndpoint"]
+        link = api.create_vpc_link(name="lagging", targetArns=[place.balancer["LoadBalancerArn"]])
+
+        def state() -> tuple:
+            found = ec2.describe_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"]])["VpcEndpoints"][0]
+            return (ec2.describe_nat_gateways(NatGatewayIds=[nat["NatGatewayId"]])["NatGateways"][0]["State"],
+                    found["State"], api.get_vpc_link(vpcLinkId=link["id"])["status"],
+                    place.elb.describe_load_balancers(Names=["lagging"])["LoadBalancers"][0]["State"]["Code"],
+                    place.service()["deployments"][0]["rolloutState"])
+
+        assert state() == ("pending", "pending", "PENDING", "provisioning", "IN_PROGRESS"), state()
+        until(lambda: state() == ("available", "available", "AVAILABLE", "active", "COMPLETED"))
+        ec2.delete_nat_gateway(NatGatewayId=nat["NatGatewayId"])
+        assert state()[0] == "deleting"
+        until(lambda: state()[0] == "deleted")
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+
+
+@check
+def calls_are_logged_and_faults_strike_where_they_are_told() -> None:
+    ecs = server.client("ecs")
+    function("maker", ("ecs:CreateCluster", "*"))
+    make = {"call": ["ecs", "create_cluster"], "with": {"clusterName": "made"}}
+    last = server.control("GET", "calls")["last"]
+    server.control("POST", "faults", {"kind": "kill-caller", "service": "ecs", "action": "CreateCluster",
+                                      "principal": "maker", "after": 1})
+    assert "errorType" not in invoke("maker", make)
+    assert invoke("maker", make)["errorType"] == "Runtime.ExitError"
+    server.control("POST", "faults", {"kind": "lost-answer", "service": "ecs", "action": "CreateCluster"})
+    refused("InternalFailure", ecs.create_cluster, clusterName="lost")
+    assert any(arn.endswith("/lost") for arn in ecs.list_clusters()["clusterArns"])
+    server.control("POST", "faults", {"kind": "throttle", "service": "ec2"})
+    refused("RequestLimitExceeded", server.client("ec2").describe_vpcs)
+    server.control("POST", "faults", {"kind": "error", "service": "ecs", "status": 500, "code": "Mine"})
+    refused("Mine", ecs.list_clusters)
+    server.control("DELETE", "faults")
+    writes = [(call["principal"], call["action"], call["error"])
+              for call in server.control("GET", f"calls?since={last}")["calls"]
+              if call["write"] and call["service"] == "ecs"]
+    assert writes[0] == ("maker", "CreateCluster", None) and ("root", "CreateCluster", "InternalFailure") in writes
+
+
+def main() -> int:
+    global server
+    server, failed = Server(), 0
+    try:
+        role("all", ("*", "*"))
+        for each in checks:
+            begun = time.time()
+            try:
+                each()
+                word = "ok"
+            except Exception as fault:
+                failed, word = failed + 1, f"FAILED: {type(fault).__name__}: {fault}"
+            print(f"{each.__name__.replace('_', ' ')}: {word} ({time.time() - begun:.1f} s)", flush=True)
+    finally:
+        server.stop()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -389,7 +389,9 @@ mod tests {
         let create = mock!(Client::create_repository)
             .match_requests(|request| {
                 request.repository_name() == Some("demo-api")
-                    && request.image_scanning_configuration().is_some_and(|scan| scan.scan_on_push())
+                    && request
+                        .image_scanning_configuration()
+                        .is_some_and(ImageScanningConfiguration::scan_on_push)
                     && request.image_tag_mutability() == Some(&ImageTagMutability::Immutable)
                     && request.tags() == our_tags()
             })
@@ -429,7 +431,7 @@ mod tests {
     async fn scanning_that_drifted_is_planned_and_put_back() {
         let put = mock!(Client::put_image_scanning_configuration)
             .match_requests(|request| {
-                request.image_scanning_configuration().is_some_and(|scan| scan.scan_on_push())
+                request.image_scanning_configuration().is_some_and(ImageScanningConfiguration::scan_on_push)
             })
             .then_output(|| PutImageScanningConfigurationOutput::builder().build());
         let rules = [&described(false), &tagged(our_tags()), &with_lifecycle(), &put];

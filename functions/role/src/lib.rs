@@ -196,7 +196,7 @@ fn boundary(role: &Role) -> &str {
 
 fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     let text = |allow: &Option<Value>| allow.as_ref().map_or("none".to_owned(), Value::to_string);
-    let list = |policies: &BTreeSet<String>| Vec::from_iter(policies.iter().cloned()).join(", ");
+    let list = |policies: &BTreeSet<String>| policies.iter().cloned().collect::<Vec<_>>().join(", ");
     [
         compare("assumedBy", trust(&found.role), wanted.trust.clone()),
         compare("permissionsBoundary", boundary(&found.role), &wanted.boundary),

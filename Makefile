@@ -1,27 +1,29 @@
-# Each target does its own set-up. A variable moves what is in the way: PLINTH_LOCAL_PORT, SPEC.
+# Each target does its own set-up. Variables: SPEC, PLINTH_LOCAL_PORT, CARGO_TARGET_DIR.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export PLINTH_LOCAL_PORT ?= 4566
-PYTHON := .venv/bin/python
+export PYTHON ?= $(CURDIR)/.venv/bin/python
+export AWS ?= $(CURDIR)/.venv/bin/aws
+SPEC ?= examples/first.yaml
 
-.PHONY: demo down deploy-local lint test
+.PHONY: demo down test lint build
 
-demo: .venv/ready build
-	$(PYTHON) -m infra.local.demo $(SPEC)
+demo: build
+	infra/local/up && infra/local/deploy && $(PYTHON) -m infra.local.demo $(SPEC)
 
 down:
 	infra/local/down
 
-test: .venv/ready
-	cargo test --workspace
+test: build
+	cargo test --locked --workspace
 
 lint: .venv/ready tests/lint/node_modules
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	.venv/bin/cfn-lint infra/template.yaml
-	tests/lint/node_modules/.bin/asl-validator --json-path statemachines/environment.asl.json --json-path statemachines/provision.asl.json --json-path statemachines/prune.asl.json
+	for machine in statemachines/*.asl.json; do tests/lint/node_modules/.bin/asl-validator --json-path $$machine || exit 1; done
 
-build:
-	cargo build --workspace
+build: .venv/ready
+	cargo build --locked --workspace
 
 .venv/ready: infra/local/requirements.txt
 	python3 -m venv .venv

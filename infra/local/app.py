@@ -6,11 +6,12 @@ import ministack.app as ministack
 from ministack.core import lambda_runtime
 
 from . import (apigateway, bridge, calls, cloudformation, control, ec2, ecr, ecs, elbv2, eventbridge, iam,
-               lifecycle, s3, stepfunctions)
+               lifecycle, s3, secretsmanager, stepfunctions)
 
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]
 
-MENDS = (bridge, apigateway, cloudformation, ec2, ecr, ecs, elbv2, eventbridge, iam, s3, stepfunctions, calls)
+MENDS = (bridge, apigateway, cloudformation, ec2, ecr, ecs, elbv2, eventbridge, iam, s3, secretsmanager,
+         stepfunctions, calls)
 
 
 def build(scale: float, waits: float) -> Application:

@@ -18,7 +18,9 @@ from . import lifecycle
 
 # The share of a service's time to steadiness after which its tasks run; the rest is health checks.
 RUNNING_AFTER = 0.5
-PRIVATE_IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/([^:@]+)(?::([^@]+))?(?:@(.+))?$")
+# Account, region, repository, tag, digest.
+PRIVATE_IMAGE = re.compile(
+    r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/([^:@]+)(?::([^@]+))?(?:@(.+))?")
 
 
 @dataclass

@@ -1,25 +1,45 @@
-"""ECR: the event that a pushed image raises."""
+"""ECR: the event that a pushed image raises, and images that are there already or not at all."""
 
 import json
 
-from ministack.core.responses import get_account_id, get_region
+from ministack.core.responses import error_response_json, get_account_id, get_region
 from ministack.services import ecr, eventbridge
 
 
 def install() -> None:
-    """https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html"""
-    put = ecr._put_image
+    put, describe = ecr._put_image, ecr._describe_images
 
     def put_image(request: dict) -> tuple:
+        """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html"""
+        name, tag = request.get("repositoryName", ""), request.get("imageTag")
+        found = ecr._find_image(name, {"imageTag": tag}) if tag and name in ecr._repositories else None
+        if found and found["imageManifest"] == request.get("imageManifest"):
+            return error_response_json(
+                "ImageAlreadyExistsException", f"Image with digest '{found['imageDigest']}' and tag '{tag}' "
+                f"already exists in the repository with name '{name}' in registry with id "
+                f"'{get_account_id()}'", 400)
         answer = put(request)
         if answer[0] == 200:
             _raise_event(json.loads(answer[2])["image"], request.get("imageTag", ""))
         return answer
 
-    ecr._put_image = put_image
+    def describe_images(request: dict) -> tuple:
+        """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImages.html"""
+        name = request.get("repositoryName", "")
+        for wanted in request.get("imageIds") or [] if name in ecr._repositories else []:
+            if not ecr._find_image(name, wanted):
+                return error_response_json(
+                    "ImageNotFoundException",
+                    f"The image with imageId {{imageDigest:'{wanted.get('imageDigest', 'null')}', "
+                    f"imageTag:'{wanted.get('imageTag', 'null')}'}} does not exist within the repository with "
+                    f"name '{name}' in the registry with id '{get_account_id()}'", 400)
+        return describe(request)
+
+    ecr._put_image, ecr._describe_images = put_image, describe_images
 
 
 def _raise_event(image: dict, tag: str) -> None:
+    """https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html"""
     repository = image["repositoryName"]
     detail = {
         "action-type": "PUSH", "result": "SUCCESS", "repository-name": repository, "image-tag": tag,

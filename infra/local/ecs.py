@@ -14,6 +14,11 @@ from .deployments import Deployment, Service, Task, backend, services, tasks
 
 DEPLOYMENT = {"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING",
               "deploymentCircuitBreaker": {"enable": False, "rollback": False}}
+# CPU units and the memory, in MiB, that go with them: from, to, in steps of.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
+FARGATE = {256: (512, 2048, 512), 512: (1024, 4096, 1024), 1024: (2048, 8192, 1024),
+           2048: (4096, 16384, 1024), 4096: (8192, 30720, 1024), 8192: (16384, 61440, 4096),
+           16384: (32768, 122880, 8192)}
 # What an update of makes ECS replace the tasks.
 REPLACING = ("taskDefinition", "networkConfiguration", "platformVersion", "capacityProviderStrategy",
              "enableExecuteCommand", "loadBalancers", "serviceRegistries", "volumeConfigurations",
@@ -39,6 +44,7 @@ def _answer(request: bridge.Request, moto: bridge.Call) -> bridge.Answer:
     try:
         if action in BEFORE:
             BEFORE[action](body)
+            request.body = json.dumps(body).encode()
         if action in ANSWERS:
             return _reply(200, ANSWERS[action](body))
     except Refusal as refusal:
@@ -174,6 +180,25 @@ def describe_tasks(body: dict) -> dict:
             "failures": [{"arn": wanted, "reason": "MISSING"} for wanted, task in found.items() if not task]}
 
 
+def before_register(body: dict) -> None:
+    """Fills in what AWS fills in for ports, and holds Fargate to its sizes."""
+    for container in body["containerDefinitions"]:
+        for mapping in container.get("portMappings", []):
+            mapping.setdefault("protocol", "tcp")
+            shared = body.get("networkMode") in ("awsvpc", "host")
+            mapping.setdefault("hostPort", mapping["containerPort"] if shared else 0)
+    if "FARGATE" not in body.get("requiresCompatibilities", []):
+        return
+    if body.get("networkMode") != "awsvpc":
+        raise Refusal("ClientException", "Fargate only supports network mode 'awsvpc'.")
+    cpu, memory = int(body.get("cpu", 0)), int(body.get("memory", 0))
+    least, most, step = FARGATE.get(cpu, (1, 0, 1))
+    # The smallest size has 1 GB steps but for its first.
+    if not least <= memory <= most or memory % step or (cpu, memory) == (256, 1536):
+        raise Refusal("ClientException", f"No Fargate configuration exists for given values: {cpu} CPU, "
+                      f"{memory} memory. See the Amazon ECS documentation for the valid values.")
+
+
 def before_delete_cluster(body: dict) -> None:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteCluster.html"""
     cluster = _cluster(body)
@@ -206,7 +231,7 @@ ANSWERS: dict[str, Callable[[dict], dict]] = {
     "DescribeServices": describe_services, "ListServices": list_services, "RunTask": run_task,
     "StopTask": stop_task, "ListTasks": list_tasks, "DescribeTasks": describe_tasks,
 }
-BEFORE = {"DeleteCluster": before_delete_cluster}
+BEFORE = {"DeleteCluster": before_delete_cluster, "RegisterTaskDefinition": before_register}
 AFTER = {"DescribeClusters": after_describe_clusters, "ListClusters": after_list_clusters}
 
 

@@ -41,7 +41,7 @@ def _with_path(plain: Callable) -> Callable:
 def _with_boundary(plain: Callable) -> Callable:
     """`iam:PermissionsBoundary` is the boundary a request sets, or that of the role it changes.
 
-    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html
     """
     def context(service: str, action: str, body: bytes, query: dict) -> dict:
         found = plain(service, action, body, query)

@@ -158,7 +158,8 @@ def elb_tags(elb, arns: list[str]) -> dict[str, dict]:
 
 def clusters(ecs) -> Iterator[Record]:
     arns = list(pages(ecs, "list_clusters", "clusterArns"))
-    for item in ecs.describe_clusters(clusters=arns, include=["TAGS", "SETTINGS"])["clusters"] if arns else []:
+    found = ecs.describe_clusters(clusters=arns, include=["TAGS", "SETTINGS"])["clusters"] if arns else []
+    for item in found:
         yield Record("cluster", item["clusterName"],
                      pick(item, "status", "capacityProviders", "defaultCapacityProviderStrategy", "settings"),
                      tags_of(item))
@@ -198,18 +199,15 @@ def repositories(ecr) -> Iterator[Record]:
         images = sorted(image.get("imageTag", image["imageDigest"]) for image in
                         pages(ecr, "list_images", "imageIds", repositoryName=name))
         settings = pick(item, "imageTagMutability", "imageScanningConfiguration", "encryptionConfiguration")
-        settings["lifecyclePolicy"] = optional(
-            lambda name=name: json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"]),
-            ecr.exceptions.LifecyclePolicyNotFoundException)
+        settings["lifecyclePolicy"] = lifecycle_policy(ecr, name)
         tags = tags_of(ecr.list_tags_for_resource(resourceArn=item["repositoryArn"]))
         yield Record("repository", name, {**settings, "images": images}, tags)
 
 
-def optional(call: Callable, absent: type[Exception]):
-    """What the call answers, or nothing where there is nothing."""
+def lifecycle_policy(ecr, repository: str) -> dict | None:
     try:
-        return call()
-    except absent:
+        return json.loads(ecr.get_lifecycle_policy(repositoryName=repository)["lifecyclePolicyText"])
+    except ecr.exceptions.LifecyclePolicyNotFoundException:
         return None
 
 

@@ -102,8 +102,9 @@ def until(condition: Callable[[], object], seconds: float = 10) -> object:
 def role(name: str, *statements: tuple[str, str]) -> str:
     """A role anyone may assume, with these (action, resource) allowed."""
     iam = server.client("iam")
-    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {
-        "Service": ["lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"]}}]}
+    services = ["lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"]
+    trust = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": services}}]}
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     allowed = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in statements]
     if allowed:
@@ -187,7 +188,8 @@ def s3_events_name_the_version_and_the_kind_of_deletion() -> None:
     s3.delete_object(Bucket="events", Key="a", VersionId=version)
     seen: list[dict] = []
     until(lambda: seen.extend(read()) or len(seen) == 3)
-    found = {(event["detail"]["object"]["version-id"], event["detail"].get("deletion-type")) for event in seen}
+    details = [event["detail"] for event in seen]
+    found = {(detail["object"]["version-id"], detail.get("deletion-type")) for detail in details}
     assert found == {(version, None), (marker, "Delete Marker Created"), (version, "Permanently Deleted")}
 
 
@@ -195,8 +197,8 @@ def s3_events_name_the_version_and_the_kind_of_deletion() -> None:
 def a_parallel_takes_arguments_and_gives_output_and_assign_its_results() -> None:
     branch = {"StartAt": "Add", "States": {"Add": {**PASS, "Output": "{% $states.input.x + 1 %}"}}}
     arn = machine("parallel", {
-        "Both": {"Type": "Parallel", "Arguments": {"x": "{% $states.input.given %}"}, "Branches": [branch, branch],
-                 "Assign": {"first": "{% $states.result[0] %}"}, "Output": "{% $sum($states.result) %}",
+        "Both": {"Type": "Parallel", "Arguments": {"x": "{% $states.input.given %}"},
+                 "Branches": [branch, branch], "Assign": {"first": "{% $states.result[0] %}"}, "Output": "{% $sum($states.result) %}",
                  "Next": "Show"},
         "Show": {**PASS, "Output": {"first": "{% $first %}", "sum": "{% $states.input %}"}}})
     assert output(arn, {"given": 1}) == {"first": 2, "sum": 4}
@@ -246,8 +248,8 @@ def a_nested_failure_is_task_failed_with_the_childs_description_and_raises_event
     found = output(arn)
     assert (found["Status"], found["Error"], found["StateMachineArn"]) == ("FAILED", "Child", child)
     seen: list[dict] = []
-    until(lambda: seen.extend(read()) or any(
-        event["detail"]["stateMachineArn"] == child and event["detail"]["status"] == "FAILED" for event in seen))
+    until(lambda: seen.extend(event["detail"] for event in read()) or any(
+        (detail["stateMachineArn"], detail["status"]) == (child, "FAILED") for detail in seen))
 
 
 @check
@@ -276,8 +278,9 @@ def a_definition_that_leads_nowhere_is_refused() -> None:
 @check
 def too_large_an_output_fails_and_is_not_caught_by_all() -> None:
     large = "{% $string($map([1..9000], function($n) { 'abcdefghijklmnopqrstuvwxyzabcdefgh' })) %}"
+    branch = {"StartAt": "Big", "States": {"Big": {**PASS, "Output": large}}}
     arn = machine("large", {
-        "Both": {"Type": "Parallel", "Branches": [{"StartAt": "Big", "States": {"Big": {**PASS, "Output": large}}}],
+        "Both": {"Type": "Parallel", "Branches": [branch],
                  "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Show"}], "Next": "Show"},
         "Show": PASS})
     assert run(arn)["error"] == "States.DataLimitExceeded"
@@ -317,8 +320,8 @@ def what_a_rule_may_not_deliver_is_a_dead_letter() -> None:
         "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:letters"}}])
     events.put_events(Entries=[{"Source": "mine", "DetailType": "x", "Detail": "{}"}])
     url = sqs.get_queue_url(QueueName="letters")["QueueUrl"]
-    letter = until(lambda: sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages"))[0]
-    assert letter["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
+    letters = until(lambda: sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages"))
+    assert letters[0]["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
 
 
 @check
@@ -372,12 +375,17 @@ def a_stack_applies_boundaries_and_refuses_bad_machines() -> None:
 
 
 @check
-def a_pushed_image_raises_its_event() -> None:
+def a_pushed_image_raises_its_event_and_is_there_once() -> None:
     ecr, read = server.client("ecr"), inbox("pushes", {"source": ["aws.ecr"]})
     ecr.create_repository(repositoryName="pushed")
     ecr.put_image(repositoryName="pushed", imageTag="one", imageManifest=MANIFEST)
     detail = until(read)[0]["detail"]
-    assert (detail["action-type"], detail["repository-name"], detail["image-tag"]) == ("PUSH", "pushed", "one")
+    found = [detail[name] for name in ("action-type", "repository-name", "image-tag")]
+    assert found == ["PUSH", "pushed", "one"]
+    refused("ImageAlreadyExistsException", ecr.put_image, repositoryName="pushed", imageTag="one",
+            imageManifest=MANIFEST)
+    refused("ImageNotFoundException", ecr.describe_images, repositoryName="pushed",
+            imageIds=[{"imageTag": "two"}])
 
 
 class Place:
@@ -401,7 +409,8 @@ class Place:
     def listen(self) -> str:
         return self.elb.create_listener(
             LoadBalancerArn=self.balancer["LoadBalancerArn"], Protocol="TCP", Port=80,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.targets}])["Listeners"][0]["ListenerArn"]
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.targets}],
+        )["Listeners"][0]["ListenerArn"]
 
     def define(self, tag: str) -> str:
         image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{self.name}:{tag}"
@@ -452,6 +461,36 @@ def a_service_starts_when_its_image_is_there_and_replaces_its_tasks() -> None:
     assert (place.service()["status"], place.health()) == ("INACTIVE", [])
     place.ecs.delete_cluster(cluster="steady")
     assert not [each for each in place.ecs.list_clusters()["clusterArns"] if each.endswith("/steady")]
+
+
+@check
+def fargate_takes_only_its_own_sizes() -> None:
+    ecs = server.client("ecs")
+    wanted = {"family": "sizes", "requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc",
+              "containerDefinitions": [{"name": "app", "image": "nginx",
+                                        "portMappings": [{"containerPort": 80}]}]}
+    for cpu, memory in (("256", "512"), ("256", "1024"), ("256", "2048"), ("4096", "30720")):
+        ecs.register_task_definition(**wanted, cpu=cpu, memory=memory)
+    made = ecs.describe_task_definition(taskDefinition="sizes")["taskDefinition"]["containerDefinitions"]
+    assert made[0]["portMappings"] == [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}]
+    for cpu, memory in (("256", "1536"), ("256", "4096"), ("300", "512"), ("512", "512")):
+        refused("ClientException", ecs.register_task_definition, **wanted, cpu=cpu, memory=memory)
+    refused("ClientException", ecs.register_task_definition, **{**wanted, "networkMode": "bridge"}, cpu="256",
+            memory="512")
+
+
+@check
+def a_secret_without_a_value_has_none_and_a_deleted_ones_name_is_taken() -> None:
+    secrets = server.client("secretsmanager")
+    assert "VersionId" not in secrets.create_secret(Name="empty")
+    refused("ResourceNotFoundException", secrets.get_secret_value, SecretId="empty")
+    put = {"SecretId": "empty", "SecretString": "one", "ClientRequestToken": "0" * 32}
+    secrets.put_secret_value(**put)
+    secrets.put_secret_value(**put)
+    refused("ResourceExistsException", secrets.put_secret_value, **{**put, "SecretString": "two"})
+    assert secrets.get_secret_value(SecretId="empty")["SecretString"] == "one"
+    secrets.delete_secret(SecretId="empty")
+    refused("InvalidRequestException", secrets.create_secret, Name="empty")
 
 
 @check
@@ -512,9 +551,16 @@ def a_network_is_taken_down_only_in_order() -> None:
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]
-    wanted = {"SubnetId": subnet, "AllocationId": address, "ClientToken": "once"}
+    tags = [{"ResourceType": "natgateway", "Tags": [{"Key": "plinth:environment", "Value": "mine"}]}]
+    wanted = {"SubnetId": subnet, "AllocationId": address, "ClientToken": "once", "TagSpecifications": tags}
     nat = ec2.create_nat_gateway(**wanted)["NatGateway"]["NatGatewayId"]
     assert ec2.create_nat_gateway(**wanted)["NatGateway"]["NatGatewayId"] == nat
+    for owner, found in (("mine", [nat]), ("other", [])):
+        named = ec2.describe_nat_gateways(Filter=[{"Name": "tag:plinth:environment", "Values": [owner]}])
+        assert [each["NatGatewayId"] for each in named["NatGateways"]] == found
+    refused("NatGatewayNotFound", ec2.delete_nat_gateway, NatGatewayId="nat-0123456789abcdef0")
+    second = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    refused("InvalidParameterValue", ec2.attach_internet_gateway, InternetGatewayId=second, VpcId=vpc)
     group, other = (ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
                     for name in ("one", "two"))
     ec2.authorize_security_group_ingress(GroupId=other, IpPermissions=[
@@ -553,8 +599,9 @@ def with_a_scale_nothing_is_ready_at_once() -> None:
         place.ecs.create_cluster(clusterName="lagging")
         settings = place.service_settings("x")
         public = place.ecs.register_task_definition(
-            family="public", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
-            containerDefinitions=[{"name": "app", "image": "nginx"}])["taskDefinition"]["taskDefinitionArn"]
+            family="public", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+            memory="512", containerDefinitions=[{"name": "app", "image": "nginx"}],
+        )["taskDefinition"]["taskDefinitionArn"]
         place.ecs.create_service(**{**settings, "taskDefinition": public})
         nat = ec2.create_nat_gateway(SubnetId=place.subnet, ConnectivityType="private")["NatGateway"]
         endpoint = ec2.create_vpc_endpoint(
@@ -599,7 +646,8 @@ def calls_are_logged_and_faults_strike_where_they_are_told() -> None:
     writes = [(call["principal"], call["action"], call["error"])
               for call in server.control("GET", f"calls?since={last}")["calls"]
               if call["write"] and call["service"] == "ecs"]
-    assert writes[0] == ("maker", "CreateCluster", None) and ("root", "CreateCluster", "InternalFailure") in writes
+    assert writes[0] == ("maker", "CreateCluster", None)
+    assert ("root", "CreateCluster", "InternalFailure") in writes
 
 
 def main() -> int:

@@ -144,8 +144,8 @@ def _demand(action: str, resource: str, error: str) -> None:
     machine = sfn._state_machines.get(_scope.get().execution["stateMachineArn"], {})
     role = machine.get("roleArn", "")
     if not permissions.role_allows(role, action, resource):
-        raise Fault(error, f"User: {role.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')} is not "
-                    f"authorized to perform: {action} on resource: {resource} because no identity-based "
+        user = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/")
+        raise Fault(error, f"User: {user} is not authorized to perform: {action} on resource: {resource} because no identity-based "
                     f"policy allows the {action} action (Error Code: AccessDeniedException)")
 
 
@@ -169,7 +169,9 @@ def managed_rule_fault(role: str, text: str) -> str | None:
     rule = (f"arn:aws:events:{get_region()}:{get_account_id()}:rule/"
             "StepFunctionsGetEventsForStepFunctionsExecutionRule")
     needed = ("events:PutTargets", "events:PutRule", "events:DescribeRule")
-    if ":startExecution.sync" not in text or all(permissions.role_allows(role, each, rule) for each in needed):
+    if ":startExecution.sync" not in text:
+        return None
+    if all(permissions.role_allows(role, each, rule) for each in needed):
         return None
     return f"'{role}' is not authorized to create managed-rule."
 

@@ -1,2 +1,6 @@
-//! wiring
-fn main() {}
+//! The `listener` Lambda.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    step::run(listener::handle).await
+}

@@ -1,1 +1,13 @@
-//! The step.
+//! The step `network`. It builds nothing yet: a spec with the section `network` is refused.
+
+use step::{Answer, Context, Error, Result};
+
+/// One pass.
+pub async fn handle(context: Context) -> Result<Answer> {
+    if context.spec.network.is_none() {
+        return Ok(Answer::default());
+    }
+    Err(Error::InvalidSpec(
+        "network: this version of Plinth can't build it yet; leave the section out".to_owned(),
+    ))
+}

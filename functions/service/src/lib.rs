@@ -1,1 +1,13 @@
-//! The step.
+//! The step `service`. It builds nothing yet: a spec with the section `services` is refused.
+
+use step::{Answer, Context, Error, Result};
+
+/// One pass.
+pub async fn handle(context: Context) -> Result<Answer> {
+    if context.spec.services.is_empty() {
+        return Ok(Answer::default());
+    }
+    Err(Error::InvalidSpec(
+        "services: this version of Plinth can't build it yet; leave the section out".to_owned(),
+    ))
+}

@@ -31,8 +31,8 @@ def install() -> None:
                 return error_response_json(
                     "ImageNotFoundException",
                     f"The image with imageId {{imageDigest:'{wanted.get('imageDigest', 'null')}', "
-                    f"imageTag:'{wanted.get('imageTag', 'null')}'}} does not exist within the repository with "
-                    f"name '{name}' in the registry with id '{get_account_id()}'", 400)
+                    f"imageTag:'{wanted.get('imageTag', 'null')}'}} does not exist within the repository "
+                    f"with name '{name}' in the registry with id '{get_account_id()}'", 400)
         return describe(request)
 
     ecr._put_image, ecr._describe_images = put_image, describe_images

@@ -31,7 +31,7 @@ _type = "application"
 
 
 def _arn(account_id: str, lb_id: str, name: str, region_name: str) -> str:
-    """https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/security_iam_service-with-iam.html"""
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_elasticloadbalancingv2.html"""
     kind = {"network": "net", "gateway": "gwy"}.get(_type, "app")
     return f"arn:aws:elasticloadbalancing:{region_name}:{account_id}:loadbalancer/{kind}/{name}/{lb_id}"
 

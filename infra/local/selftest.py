@@ -198,8 +198,8 @@ def a_parallel_takes_arguments_and_gives_output_and_assign_its_results() -> None
     branch = {"StartAt": "Add", "States": {"Add": {**PASS, "Output": "{% $states.input.x + 1 %}"}}}
     arn = machine("parallel", {
         "Both": {"Type": "Parallel", "Arguments": {"x": "{% $states.input.given %}"},
-                 "Branches": [branch, branch], "Assign": {"first": "{% $states.result[0] %}"}, "Output": "{% $sum($states.result) %}",
-                 "Next": "Show"},
+                 "Branches": [branch, branch], "Assign": {"first": "{% $states.result[0] %}"},
+                 "Output": "{% $sum($states.result) %}", "Next": "Show"},
         "Show": {**PASS, "Output": {"first": "{% $first %}", "sum": "{% $states.input %}"}}})
     assert output(arn, {"given": 1}) == {"first": 2, "sum": 4}
 

@@ -145,8 +145,9 @@ def _demand(action: str, resource: str, error: str) -> None:
     role = machine.get("roleArn", "")
     if not permissions.role_allows(role, action, resource):
         user = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/")
-        raise Fault(error, f"User: {user} is not authorized to perform: {action} on resource: {resource} because no identity-based "
-                    f"policy allows the {action} action (Error Code: AccessDeniedException)")
+        raise Fault(error, f"User: {user} is not authorized to perform: {action} on resource: {resource} "
+                    f"because no identity-based policy allows the {action} action (Error Code: "
+                    "AccessDeniedException)")
 
 
 def _with_managed_rule(plain: Callable) -> Callable:

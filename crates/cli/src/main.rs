@@ -27,10 +27,14 @@ fn main() -> ExitCode {
                 println!("{}: ok", file.display());
                 continue;
             }
-            Ok(Err(faults)) => faults.0.iter().map(|fault| format!("{}:{fault:?}", file.display())).collect(),
+            Ok(Err(faults)) => {
+                faults.to_string().lines().map(|fault| format!("{}:{fault}", file.display())).collect()
+            }
             Err(error) => vec![format!("reading {}: {error}", file.display())],
         };
-        faults.iter().for_each(|fault| println!("{fault}"));
+        for fault in faults {
+            println!("{fault}");
+        }
         code = ExitCode::FAILURE;
     }
     code

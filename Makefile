@@ -14,6 +14,7 @@ down:
 	infra/local/down
 
 test: build
+	$(PYTHON) -m infra.local.selftest
 	cargo test --locked --workspace
 
 lint: .venv/ready tests/lint/node_modules

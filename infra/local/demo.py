@@ -61,7 +61,8 @@ def tell(s3, name: str, run: str, told: dict[str, tuple], begun: float) -> None:
         if told.get(key) == news:
             continue
         told[key] = news
-        print(f"{time.monotonic() - begun:6.1f} s  {step['operation']:7} {step['state']:13} {step['status']:8} "
+        seconds = time.monotonic() - begun
+        print(f"{seconds:6.1f} s  {step['operation']:7} {step['state']:13} {step['status']:8} "
               f"{step.get('message', '')}".rstrip(), flush=True)
         if asked := PUSH.search(step.get("message") or ""):
             put_image(asked["repository"], asked["tag"])

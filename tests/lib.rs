@@ -108,6 +108,23 @@ impl Local {
         let last = calls.iter().filter_map(|call| call["number"].as_u64()).max().unwrap_or(since);
         (writes.map(|call| format!("{}:{}", call["service"], call["action"])).collect(), last)
     }
+
+    /// Everything that exists, tagged or not, but for the control plane's own bucket's contents.
+    ///
+    /// # Panics
+    /// If it can't be taken.
+    pub fn inventory(&self) -> serde_json::Value {
+        let output = std::process::Command::new(python())
+            .args(["-m", "infra.local.inventory", "--json", "--region", "us-east-1"])
+            .current_dir(root())
+            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .output()
+            .expect("python");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
 }
 
 impl Drop for Local {

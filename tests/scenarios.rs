@@ -1,18 +1,12 @@
 //! Whole machines on AWS on this machine: environments come up, stay and go.
 
-use aws_sdk_ecs::Client as Ecs;
 use step::EnvironmentState;
 use tests::Local;
-
-async fn clusters(local: &Local) -> Vec<String> {
-    let ecs = Ecs::new(&local.aws);
-    ecs.list_clusters().send().await.expect("clusters").cluster_arns.unwrap_or_default()
-}
 
 #[tokio::test]
 async fn an_environment_comes_up_stays_and_goes() {
     let local = Local::start().await;
-    let before = clusters(&local).await;
+    let before = local.inventory();
 
     let spec = tests::file("examples/first.yaml");
     let version = local.upload("first", &spec).await;
@@ -22,6 +16,9 @@ async fn an_environment_comes_up_stays_and_goes() {
     };
     let status = local.status("first", of(&version, EnvironmentState::Ready)).await;
     assert_eq!(status.outputs.cluster.expect("a cluster").name, "first");
+
+    let standing = local.inventory();
+    assert_ne!(standing, before);
 
     // The same again, as a new version: nothing is written but by the control plane for itself.
     let (_, since) = local.writes(0);
@@ -34,9 +31,9 @@ async fn an_environment_comes_up_stays_and_goes() {
     let bad = local.upload("first", "{ apiVersion: plinth/v1, name: other, clutser: {} }").await;
     let status = local.status("first", of(&bad, EnvironmentState::Rejected)).await;
     assert!(!status.faults.is_empty());
-    assert_eq!(clusters(&local).await.len(), before.len() + 1);
+    assert_eq!(local.inventory(), standing);
 
     local.delete("first").await;
     local.status("first", |status| status.state == EnvironmentState::Destroyed).await;
-    assert_eq!(clusters(&local).await, before);
+    assert_eq!(local.inventory(), before);
 }

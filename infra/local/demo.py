@@ -10,6 +10,8 @@ from pathlib import Path
 import boto3
 import yaml
 
+from . import inventory
+
 PORT = os.environ.get("PLINTH_LOCAL_PORT", "4566")
 ENDPOINT = f"http://127.0.0.1:{PORT}"
 BUCKET = "plinth-000000000000-us-east-1"
@@ -36,9 +38,15 @@ def main() -> int:
     if "fault" in status:
         print(f"  {status['fault'].get('state', 'the run')}: {status['fault']['message']}")
     print(json.dumps(status["outputs"], indent=2))
+    print(f"\nwhat now exists, as AWS's API reports it:\n{table_of(name)}\n")
     print(f"look further: AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test "
           f"aws --region us-east-1 --endpoint-url {ENDPOINT} ecs list-clusters")
     return 0 if status["state"] == "ready" else 1
+
+
+def table_of(name: str) -> str:
+    os.environ.update(AWS_ENDPOINT_URL=ENDPOINT, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
+    return inventory.table([record for record in inventory.take("us-east-1") if record.belongs_to(name)])
 
 
 def follow(s3, name: str, version: str, begun: float) -> dict:

@@ -23,7 +23,23 @@ def install() -> None:
 
 def _answer(request: bridge.Request, moto: bridge.Call) -> bridge.Answer:
     deployments.advance()
-    return moto()
+    answer = moto()
+    parameters = request.parameters()
+    if parameters.get("Action") == "SetSecurityGroups" and answer[0] == 200:
+        _filter_private_link(parameters)
+    return answer
+
+
+def _filter_private_link(parameters: dict[str, str]) -> None:
+    """Whether a network balancer's group also filters what comes through a VPC link, which moto forgets.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetSecurityGroups.html
+    """
+    field = "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
+    backend = models.elbv2_backends[get_account_id()][get_region()]
+    if field in parameters:
+        balancer = backend.load_balancers[parameters["LoadBalancerArn"]]
+        balancer.enforce_security_group_inbound_rules_on_private_link_traffic = parameters[field]
 
 
 # moto makes a balancer's ARN without knowing its type; requests come one at a time.

@@ -502,6 +502,10 @@ def balancers_are_refused_and_repeated_as_on_aws() -> None:
     assert again["LoadBalancerArn"] == arn
     refused("DuplicateLoadBalancerName", place.elb.create_load_balancer,
             **{**place.balancer_settings(), "Scheme": "internet-facing"})
+    place.elb.set_security_groups(LoadBalancerArn=arn, SecurityGroups=[],
+                                  EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic="off")
+    described = place.elb.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"][0]
+    assert described["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "off"
     place.listen()
     try:
         place.listen()

@@ -45,6 +45,13 @@ impl Context {
         explicit.cloned().unwrap_or_else(|| name(&self.run.environment, word, limit))
     }
 
+    /// The client token of a create call: the same for all passes of a run, so that a lost answer makes
+    /// nothing twice, and another in the next, since AWS answers a token it knows for a day, also after
+    /// the resource was deleted.
+    pub fn token(&self, address: &str) -> String {
+        name(&self.run.id, address, 64)
+    }
+
     /// The part of an ARN that says which AWS this is.
     pub fn partition(&self) -> &'static str {
         match self.run.region.split('-').next() {

@@ -117,6 +117,10 @@ pub trait Doing<T> {
 
     /// The same for a look-up: these codes mean that there is no such thing.
     fn unless_absent<W: fmt::Display>(self, codes: &[&str], what: impl FnOnce() -> W) -> Result<Option<T>>;
+
+    /// The same for a deletion: `absent` means that it is done, `in_use` that something else must go
+    /// first, and a later pass tries again.
+    fn gone<W: fmt::Display>(self, absent: &[&str], in_use: &[&str], what: impl FnOnce() -> W) -> Result<()>;
 }
 
 impl<T, E> Doing<T> for std::result::Result<T, SdkError<E, HttpResponse>>
@@ -131,6 +135,16 @@ where
         match self {
             Err(error) if error.code().is_some_and(|code| codes.contains(&code)) => Ok(None),
             answer => answer.doing(what).map(Some),
+        }
+    }
+
+    fn gone<W: fmt::Display>(self, absent: &[&str], in_use: &[&str], what: impl FnOnce() -> W) -> Result<()> {
+        match self {
+            Err(error) if error.code().is_some_and(|code| in_use.contains(&code)) => {
+                let message = error.message().unwrap_or("something still uses it");
+                Err(Error::soon(format!("{}: {message}", what())))
+            }
+            answer => answer.unless_absent(absent, what).map(|_| ()),
         }
     }
 }

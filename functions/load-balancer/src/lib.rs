@@ -1,14 +1,257 @@
-//! The step `load-balancer`. It builds nothing yet: a spec with the section `loadBalancers` is refused.
+//! The step `load-balancer`: balancers, the target groups they send to, and their security groups.
+//!
+//! Ours is what carries the owner's tags; everything here has them from the call that creates it on,
+//! also the rule on the services' shared group by which a balancer reaches them. Nothing is waited
+//! for: listeners are made on a balancer that is still provisioning.
 
-use step::{Answer, Context, Error, Result};
+mod balancer;
+mod group;
+mod target_group;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::Client as Ec2;
+use aws_sdk_elasticloadbalancingv2::{
+    Client as Elb,
+    types::{LoadBalancerSchemeEnum, LoadBalancerTypeEnum},
+};
+use spec::{Balancer, Kind, Scheme, Section};
+use step::{Answer, Change, Context, LoadBalancerOutput, Operation, Result, UNKNOWN, side_by_side};
+
+use group::{Rule, Source};
 
 /// One pass.
-#[allow(clippy::unused_async, reason = "every step is asked the same way")]
 pub async fn handle(context: Context) -> Result<Answer> {
-    if context.spec.load_balancers.is_empty() {
-        return Ok(Answer::default());
+    let elb = Elb::new(&context.aws);
+    let ec2 = Ec2::new(&context.aws);
+    match context.operation {
+        Operation::Plan => plan(&elb, &ec2, &context).await,
+        Operation::Ensure => ensure(&elb, &ec2, &context).await,
+        Operation::Prune => prune(&elb, &ec2, &context).await,
     }
-    Err(Error::InvalidSpec(
-        "loadBalancers: this version of Plinth can't build it yet; leave the section out".to_owned(),
-    ))
+}
+
+/// What the spec asks for.
+struct Wanted {
+    /// Its name in the spec.
+    key: String,
+    address: String,
+    name: String,
+    kind: LoadBalancerTypeEnum,
+    scheme: LoadBalancerSchemeEnum,
+    subnets: Vec<String>,
+    /// Whether an API reaches it over a VPC link.
+    private_link: bool,
+    tags: BTreeMap<String, String>,
+    vpc: String,
+    /// The security group's name.
+    group: String,
+    ingress: Vec<Rule>,
+    /// The group that services share.
+    services_group: String,
+    targets: Vec<target_group::Wanted>,
+    /// The ports of services that it sends to.
+    ports: BTreeSet<u16>,
+}
+
+impl Wanted {
+    fn group_address(&self) -> String {
+        format!("{}.group", self.address)
+    }
+
+    /// What the addresses of its rules on the services' group begin with.
+    fn reach_prefix(&self) -> String {
+        format!("{}.reach.", self.address)
+    }
+
+    /// The rules by which it reaches the services, from its own group.
+    fn reach(&self, group: &str) -> Vec<Rule> {
+        let rule = |port: &u16| Rule {
+            address: format!("{}{port}", self.reach_prefix()),
+            port: *port,
+            source: Source::Group(group.to_owned()),
+        };
+        self.ports.iter().map(rule).collect()
+    }
+
+    fn subnet_set(&self) -> BTreeSet<&str> {
+        self.subnets.iter().map(String::as_str).collect()
+    }
+}
+
+fn wanted(context: &Context) -> Result<Vec<Wanted>> {
+    context.spec.load_balancers.iter().map(|(key, balancer)| wanted_one(context, key, balancer)).collect()
+}
+
+fn wanted_one(context: &Context, key: &str, balancer: &Balancer) -> Result<Wanted> {
+    let network = context.known(context.outputs.network.as_ref(), "network")?;
+    let address = format!("loadBalancers.{key}");
+    let (scheme, subnets, source) = match balancer.scheme {
+        Scheme::Internal => (LoadBalancerSchemeEnum::Internal, &network.private, &network.cidr),
+        Scheme::InternetFacing => {
+            (LoadBalancerSchemeEnum::InternetFacing, &network.public, &"0.0.0.0/0".to_owned())
+        }
+    };
+    let rule = |port: u16| Rule {
+        address: format!("{address}.group.{port}"),
+        port,
+        source: Source::Cidr(source.clone()),
+    };
+    let ports: BTreeSet<u16> = balancer.listeners.values().map(|listener| listener.port).collect();
+    let targets = spec::targets(&context.spec);
+    Ok(Wanted {
+        key: key.to_owned(),
+        name: context.name(balancer.name.as_ref(), key, 32),
+        kind: match balancer.kind {
+            Kind::Application => LoadBalancerTypeEnum::Application,
+            Kind::Network => LoadBalancerTypeEnum::Network,
+        },
+        scheme,
+        subnets: subnets.clone(),
+        private_link: balancer.kind == Kind::Network && linked(context, key),
+        tags: context.tags(&address),
+        vpc: network.vpc.clone(),
+        group: context.name(None, &format!("{key}-balancer"), 255),
+        ingress: ports.into_iter().map(rule).collect(),
+        services_group: network.group.clone(),
+        targets: target_group::wanted(context, key, &network.vpc),
+        ports: targets.iter().filter(|target| target.balancer == key).map(|target| target.port).collect(),
+        address,
+    })
+}
+
+/// Whether an API's link leads to this balancer.
+fn linked(context: &Context, key: &str) -> bool {
+    let links = context.spec.apis.values().filter_map(|api| api.link.whole());
+    links.into_iter().any(|link| link.section == Section::LoadBalancers && link.name.as_deref() == Some(key))
+}
+
+async fn ensure(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
+    let wanted = wanted(context)?;
+    let one = async |wanted: &Wanted| {
+        let group = group::ensure(ec2, context, wanted).await?;
+        let balancer = balancer::ensure(elb, context, wanted, &group).await?;
+        let targets = target_group::ensure(elb, context, &wanted.targets).await?;
+        Ok((wanted.key.clone(), output(balancer.load_balancer_arn, balancer.dns_name, targets)))
+    };
+    let outputs = side_by_side(wanted.iter().map(one)).await?;
+    Answer::new(BTreeMap::from_iter(outputs), Vec::new())
+}
+
+async fn plan(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
+    let mut changes = delete_dropped(elb, ec2, context).await?;
+    let mut outputs = BTreeMap::new();
+    for wanted in wanted(context)? {
+        let (of_group, group) = group::plan(ec2, context, &wanted).await?;
+        changes.extend(of_group);
+        let found = balancer::find(elb, context, &wanted).await?;
+        changes.extend(balancer::plan(found.as_ref(), &wanted, group.as_ref())?);
+        let (of_targets, targets) = target_group::plan(elb, context, &wanted.targets).await?;
+        changes.extend(of_targets);
+        let (arn, host) = found.map(|found| (found.aws.load_balancer_arn, found.aws.dns_name)).unzip();
+        outputs.insert(wanted.key.clone(), output(arn.flatten(), host.flatten(), targets));
+    }
+    Answer::new(outputs, changes)
+}
+
+fn output(
+    arn: Option<String>,
+    host: Option<String>,
+    targets: BTreeMap<String, String>,
+) -> LoadBalancerOutput {
+    let known = |value: Option<String>| value.unwrap_or_else(|| UNKNOWN.to_owned());
+    LoadBalancerOutput { arn: known(arn), host: known(host), targets }
+}
+
+async fn prune(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
+    Ok(Answer::changed(delete_dropped(elb, ec2, context).await?))
+}
+
+/// What the spec asks for, by what it is found by.
+struct Kept {
+    balancers: BTreeSet<String>,
+    target_groups: BTreeSet<String>,
+    addresses: BTreeSet<String>,
+}
+
+/// Target groups are told apart by their address: the VPC that is part of their name isn't known here.
+fn kept(context: &Context) -> Kept {
+    let balancers = &context.spec.load_balancers;
+    let targets = spec::targets(&context.spec);
+    let groups = balancers.keys().map(|key| format!("loadBalancers.{key}.group"));
+    let reach =
+        targets.iter().map(|target| format!("loadBalancers.{}.reach.{}", target.balancer, target.port));
+    Kept {
+        balancers: balancers
+            .iter()
+            .map(|(key, balancer)| context.name(balancer.name.as_ref(), key, 32))
+            .collect(),
+        target_groups: targets.iter().map(spec::Target::address).collect(),
+        addresses: groups.chain(reach).collect(),
+    }
+}
+
+/// Deletes what is ours and the spec doesn't mention, in the order AWS allows; in a plan only names it.
+async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Vec<Change>> {
+    let kept = kept(context);
+    let going = context.operation == Operation::Prune;
+    let mut changes = Vec::new();
+    let mut balancers = balancer::ours(elb, context).await?;
+    balancers.retain(|found| !kept.balancers.contains(found.aws.load_balancer_name().unwrap_or_default()));
+    for found in &balancers {
+        let address = found.tags[step::ADDRESS].as_str();
+        changes
+            .push(Change::delete(address).with("name", found.aws.load_balancer_name().unwrap_or_default()));
+    }
+    let target_groups = dropped_target_groups(elb, context, &kept).await?;
+    for found in &target_groups {
+        let address = found.tags[step::ADDRESS].as_str();
+        changes.push(Change::delete(address).with("name", found.aws.target_group_name().unwrap_or_default()));
+    }
+    let mut rules = group::reaching(ec2, context).await?;
+    rules.retain(|(address, _)| !kept.addresses.contains(address));
+    let mut groups = group::ours(ec2, context).await?;
+    groups.retain(|group| {
+        group::address(context, group).is_some_and(|address| !kept.addresses.contains(&address))
+    });
+    for group in &groups {
+        let address = group::address(context, group).unwrap_or_default();
+        changes.push(Change::delete(address).with("id", group.group_id().unwrap_or_default()));
+    }
+    if going {
+        for (_, rule) in &rules {
+            group::revoke(ec2, rule.group_id().unwrap_or_default(), &[rule]).await?;
+        }
+        side_by_side(balancers.iter().map(|found| balancer::delete(elb, found))).await?;
+        side_by_side(target_groups.iter().map(|found| target_group::delete(elb, found))).await?;
+        let group = async |group: &aws_sdk_ec2::types::SecurityGroup| {
+            let address = group::address(context, group).unwrap_or_default();
+            group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
+        };
+        side_by_side(groups.iter().map(group)).await?;
+    }
+    Ok(changes)
+}
+
+/// Our target groups whose address isn't wanted, and those that another took the place of: of two at
+/// one address the one that a balancer uses is kept.
+async fn dropped_target_groups(
+    elb: &Elb,
+    context: &Context,
+    kept: &Kept,
+) -> Result<Vec<target_group::Found>> {
+    let all = target_group::ours(elb, context).await?;
+    let used: BTreeSet<String> = all
+        .iter()
+        .filter(|found| !found.aws.load_balancer_arns().is_empty())
+        .filter_map(|found| found.tags.get(step::ADDRESS).cloned())
+        .collect();
+    let dropped = |found: &target_group::Found| {
+        let address = &found.tags[step::ADDRESS];
+        let replaced = used.contains(address) && found.aws.load_balancer_arns().is_empty();
+        !kept.target_groups.contains(address) || replaced
+    };
+    Ok(all.into_iter().filter(dropped).collect())
 }

@@ -1,0 +1,286 @@
+//! A balancer's security group, and the rule by which it reaches the services.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::{
+    Client,
+    types::{
+        Filter, IpPermission, IpRange, ResourceType, SecurityGroup, SecurityGroupRule, Tag, TagSpecification,
+        UserIdGroupPair,
+    },
+};
+use step::{CONTROL_PLANE, Change, Context, Doing, ENVIRONMENT, Error, Field, Result, missing_tags};
+
+use crate::Wanted;
+
+/// A TCP port that is to be open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) source: Source,
+}
+
+/// Who may reach a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// These addresses.
+    Cidr(String),
+    /// What carries this group.
+    Group(String),
+}
+
+/// The group's id, its rules in order, and the services reachable from it.
+pub(crate) async fn ensure(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
+    let id = match find(ec2, context, wanted).await? {
+        None => create(ec2, context, wanted).await?,
+        Some(group) => {
+            retag(ec2, context, &group, wanted).await?;
+            group.group_id.unwrap_or_default()
+        }
+    };
+    let own = of_group(ec2, &id).await?;
+    update(ec2, context, &id, &own, &wanted.ingress).await?;
+    if !own.iter().any(|rule| rule.is_egress() == Some(true)) {
+        open(ec2, &id).await?;
+    }
+    let to_services = of_owner(ec2, context, &wanted.reach_prefix(), &wanted.services_group).await?;
+    update(ec2, context, &wanted.services_group, &to_services, &wanted.reach(&id)).await?;
+    Ok(id)
+}
+
+/// What `ensure` would change.
+pub(crate) async fn plan(
+    ec2: &Client,
+    context: &Context,
+    wanted: &Wanted,
+) -> Result<(Vec<Change>, Option<String>)> {
+    let address = wanted.group_address();
+    let Some(group) = find(ec2, context, wanted).await? else {
+        return Ok((vec![Change::create(address).with("name", &wanted.group)], None));
+    };
+    let id = group.group_id().unwrap_or_default().to_owned();
+    let own = of_group(ec2, &id).await?;
+    let to_services = of_owner(ec2, context, &wanted.reach_prefix(), &wanted.services_group).await?;
+    let mut fields = fields(&difference(&own, &wanted.ingress));
+    fields.extend(self::fields(&difference(&to_services, &wanted.reach(&id))));
+    fields.extend(missing_tags(&tags(group.tags()), &wanted_tags(context, wanted)));
+    Ok((Change::update(address, fields).into_iter().collect(), Some(id)))
+}
+
+async fn find(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<Option<SecurityGroup>> {
+    let groups = ours(ec2, context).await?;
+    let at = |group: &SecurityGroup| {
+        context.owner().address(&tags(group.tags())) == Some(wanted.group_address().as_str())
+    };
+    Ok(groups.into_iter().find(at))
+}
+
+/// Every security group of a balancer of ours.
+pub(crate) async fn ours(ec2: &Client, context: &Context) -> Result<Vec<SecurityGroup>> {
+    let pages =
+        ec2.describe_security_groups().set_filters(Some(owner(context))).into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    let mut all = all.doing(|| "describing security groups")?;
+    all.retain(|group| address(context, group).is_some_and(|address| address.starts_with("loadBalancers.")));
+    Ok(all)
+}
+
+pub(crate) fn address(context: &Context, group: &SecurityGroup) -> Option<String> {
+    context.owner().address(&tags(group.tags())).map(str::to_owned)
+}
+
+/// Every rule by which a balancer of ours reaches services.
+pub(crate) async fn reaching(ec2: &Client, context: &Context) -> Result<Vec<(String, SecurityGroupRule)>> {
+    let pages =
+        ec2.describe_security_group_rules().set_filters(Some(owner(context))).into_paginator().items();
+    let all: std::result::Result<Vec<_>, _> = pages.send().collect().await;
+    let of = |rule: SecurityGroupRule| {
+        let address = context.owner().address(&tags(rule.tags()))?.to_owned();
+        address.contains(".reach.").then_some((address, rule))
+    };
+    Ok(all.doing(|| "describing security group rules")?.into_iter().filter_map(of).collect())
+}
+
+fn owner(context: &Context) -> Vec<Filter> {
+    let owner = context.owner();
+    vec![
+        filter(&format!("tag:{ENVIRONMENT}"), &owner.environment),
+        filter(&format!("tag:{CONTROL_PLANE}"), &owner.control_plane),
+    ]
+}
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+async fn of_group(ec2: &Client, id: &str) -> Result<Vec<SecurityGroupRule>> {
+    let pages = ec2.describe_security_group_rules().filters(filter("group-id", id)).into_paginator().items();
+    let all: std::result::Result<Vec<_>, _> = pages.send().collect().await;
+    all.doing(|| format!("describing the rules of security group ({id})"))
+}
+
+async fn of_owner(
+    ec2: &Client,
+    context: &Context,
+    prefix: &str,
+    group: &str,
+) -> Result<Vec<SecurityGroupRule>> {
+    let mut rules = reaching(ec2, context).await?;
+    rules.retain(|(address, rule)| address.starts_with(prefix) && rule.group_id() == Some(group));
+    Ok(rules.into_iter().map(|(_, rule)| rule).collect())
+}
+
+fn tags(tags: &[Tag]) -> BTreeMap<String, String> {
+    let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+    tags.iter().filter_map(pair).collect()
+}
+
+fn wanted_tags(context: &Context, wanted: &Wanted) -> BTreeMap<String, String> {
+    let mut tags = context.tags(&wanted.group_address());
+    tags.entry("Name".to_owned()).or_insert_with(|| wanted.group.clone());
+    tags
+}
+
+/// What rules lack, and have too many.
+struct Difference<'a> {
+    missing: Vec<&'a Rule>,
+    extra: Vec<&'a SecurityGroupRule>,
+}
+
+fn difference<'a>(found: &'a [SecurityGroupRule], wanted: &'a [Rule]) -> Difference<'a> {
+    let ingress = || found.iter().filter(|rule| rule.is_egress() != Some(true));
+    Difference {
+        missing: wanted.iter().filter(|rule| !ingress().any(|found| opens(found, rule))).collect(),
+        extra: ingress().filter(|found| !wanted.iter().any(|rule| opens(found, rule))).collect(),
+    }
+}
+
+/// Whether a rule opens exactly this port to exactly this source.
+fn opens(found: &SecurityGroupRule, rule: &Rule) -> bool {
+    let port = Some(i32::from(rule.port));
+    let source = match &rule.source {
+        Source::Cidr(cidr) => found.cidr_ipv4() == Some(cidr),
+        Source::Group(id) => found.referenced_group_info().and_then(|group| group.group_id()) == Some(id),
+    };
+    source && found.ip_protocol() == Some("tcp") && found.from_port() == port && found.to_port() == port
+}
+
+fn fields(difference: &Difference<'_>) -> Vec<Field> {
+    let field = |name: String, found: &str, wanted: &str| Field {
+        name,
+        found: Some(found.to_owned()),
+        wanted: wanted.to_owned(),
+    };
+    let missing =
+        difference.missing.iter().map(|rule| field(format!("ingress.{}", rule.port), "closed", "open"));
+    let extra = difference.extra.iter().map(|rule| {
+        let source = rule.cidr_ipv4().or(rule.referenced_group_info().and_then(|group| group.group_id()));
+        let port = rule.from_port().unwrap_or(-1);
+        field(format!("ingress.{port} from {}", source.unwrap_or("elsewhere")), "open", "closed")
+    });
+    missing.chain(extra).collect()
+}
+
+/// A group of our name that isn't ours is a conflict: a VPC holds one of each name.
+async fn create(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
+    let created = ec2
+        .create_security_group()
+        .group_name(&wanted.group)
+        .description("Of a load balancer of an environment")
+        .vpc_id(&wanted.vpc)
+        .tag_specifications(tagged(ResourceType::SecurityGroup, wanted_tags(context, wanted)))
+        .send()
+        .await;
+    let doing = || format!("creating security group ({})", wanted.group);
+    let created = created.unless_absent(&["InvalidGroup.Duplicate"], doing)?.ok_or_else(|| {
+        Error::Conflict(format!(
+            "security group ({}) exists in {} and isn't this environment's: delete or rename it",
+            wanted.group, wanted.vpc
+        ))
+    })?;
+    created.group_id.ok_or_else(|| Error::Failed(format!("{}: no group answered", doing())))
+}
+
+async fn retag(ec2: &Client, context: &Context, group: &SecurityGroup, wanted: &Wanted) -> Result<()> {
+    let tags_wanted = wanted_tags(context, wanted);
+    if missing_tags(&tags(group.tags()), &tags_wanted).is_empty() {
+        return Ok(());
+    }
+    let id = group.group_id().unwrap_or_default();
+    let put = ec2.create_tags().resources(id).set_tags(Some(tag_list(tags_wanted))).send().await;
+    put.doing(|| format!("tagging security group ({})", wanted.group))?;
+    Ok(())
+}
+
+fn tagged(kind: ResourceType, tags: BTreeMap<String, String>) -> TagSpecification {
+    TagSpecification::builder().resource_type(kind).set_tags(Some(tag_list(tags))).build()
+}
+
+fn tag_list(tags: BTreeMap<String, String>) -> Vec<Tag> {
+    tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// Opens what is missing, then closes what the spec doesn't open.
+async fn update(
+    ec2: &Client,
+    context: &Context,
+    group: &str,
+    found: &[SecurityGroupRule],
+    wanted: &[Rule],
+) -> Result<()> {
+    let difference = difference(found, wanted);
+    for rule in difference.missing {
+        authorize(ec2, context, group, rule).await?;
+    }
+    revoke(ec2, group, &difference.extra).await
+}
+
+async fn authorize(ec2: &Client, context: &Context, group: &str, rule: &Rule) -> Result<()> {
+    let port = i32::from(rule.port);
+    let permission = IpPermission::builder().ip_protocol("tcp").from_port(port).to_port(port);
+    let permission = match &rule.source {
+        Source::Cidr(cidr) => permission.ip_ranges(IpRange::builder().cidr_ip(cidr).build()),
+        Source::Group(id) => permission.user_id_group_pairs(UserIdGroupPair::builder().group_id(id).build()),
+    };
+    let opened = ec2
+        .authorize_security_group_ingress()
+        .group_id(group)
+        .ip_permissions(permission.build())
+        .tag_specifications(tagged(ResourceType::SecurityGroupRule, context.tags(&rule.address)))
+        .send()
+        .await;
+    opened.unless_absent(&["InvalidPermission.Duplicate"], || {
+        format!("opening port {port} of security group ({group})")
+    })?;
+    Ok(())
+}
+
+/// Lets everything out, as a new group does.
+async fn open(ec2: &Client, id: &str) -> Result<()> {
+    let everything = IpPermission::builder()
+        .ip_protocol("-1")
+        .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
+        .build();
+    let opened = ec2.authorize_security_group_egress().group_id(id).ip_permissions(everything).send().await;
+    opened.unless_absent(&["InvalidPermission.Duplicate"], || format!("opening the way out of {id}"))?;
+    Ok(())
+}
+
+pub(crate) async fn revoke(ec2: &Client, group: &str, rules: &[&SecurityGroupRule]) -> Result<()> {
+    let ids: Vec<String> = rules.iter().filter_map(|rule| rule.security_group_rule_id.clone()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let call = ec2.revoke_security_group_ingress().group_id(group).set_security_group_rule_ids(Some(ids));
+    let absent = ["InvalidSecurityGroupRuleId.NotFound", "InvalidGroup.NotFound", "InvalidGroupId.NotFound"];
+    call.send().await.unless_absent(&absent, || format!("closing ports of security group ({group})"))?;
+    Ok(())
+}
+
+/// A balancer's interfaces hold its group for a while after it is gone.
+pub(crate) async fn delete(ec2: &Client, id: &str, address: &str) -> Result<()> {
+    let deleted = ec2.delete_security_group().group_id(id).send().await;
+    let absent = ["InvalidGroup.NotFound", "InvalidGroupId.NotFound"];
+    deleted.gone(&absent, &["DependencyViolation"], || format!("deleting security group {address} ({id})"))
+}

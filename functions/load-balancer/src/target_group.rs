@@ -1,0 +1,198 @@
+//! Target groups: one for each port of a service that a balancer sends to.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_elasticloadbalancingv2::{
+    Client,
+    types::{ProtocolEnum, TargetGroup, TargetTypeEnum},
+};
+use spec::{Protocol, Target};
+use step::{
+    Change, Context, Doing, Error, Field, Result, UNKNOWN, compare, missing_tags, name_of, side_by_side,
+};
+
+use crate::balancer;
+
+/// What the spec asks for.
+pub(crate) struct Wanted {
+    pub(crate) address: String,
+    /// `<service>-<port>`.
+    pub(crate) word: String,
+    pub(crate) name: String,
+    vpc: String,
+    port: u16,
+    protocol: ProtocolEnum,
+    /// The path of an HTTP check; none for one that only connects.
+    check: Option<String>,
+    tags: BTreeMap<String, String>,
+}
+
+/// Port, protocol and VPC stay what they were when a target group was made, so they are part of its
+/// name: a changed one is a new group, and the old one goes when nothing uses it.
+pub(crate) fn wanted(context: &Context, balancer: &str, vpc: &str) -> Vec<Wanted> {
+    let of = |target: Target| {
+        let service = &context.spec.services[&target.service];
+        let health = service.health.as_ref().map(|health| health.path.clone());
+        let word = format!("{}-{}", target.service, target.port);
+        let immutable = format!("{:?} {} ip {vpc}", target.protocol, target.port);
+        Wanted {
+            name: name_of(&context.run.environment, &word, 32, &immutable),
+            vpc: vpc.to_owned(),
+            port: target.port,
+            check: match target.protocol {
+                Protocol::Http => Some(health.unwrap_or_else(|| "/".to_owned())),
+                Protocol::Tcp => health,
+            },
+            protocol: match target.protocol {
+                Protocol::Http => ProtocolEnum::Http,
+                Protocol::Tcp => ProtocolEnum::Tcp,
+            },
+            tags: context.tags(&target.address()),
+            address: target.address(),
+            word,
+        }
+    };
+    spec::targets(&context.spec).into_iter().filter(|target| target.balancer == balancer).map(of).collect()
+}
+
+/// A target group with its tags.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) aws: TargetGroup,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// The ARNs by `<service>-<port>`.
+pub(crate) async fn ensure(
+    elb: &Client,
+    context: &Context,
+    wanted: &[Wanted],
+) -> Result<BTreeMap<String, String>> {
+    let one = async |wanted: &Wanted| {
+        let group = match find(elb, context, wanted).await? {
+            None => create(elb, wanted).await?,
+            Some(found) => {
+                update(elb, &found, wanted).await?;
+                found.aws
+            }
+        };
+        Ok((wanted.word.clone(), group.target_group_arn.unwrap_or_default()))
+    };
+    Ok(side_by_side(wanted.iter().map(one)).await?.into_iter().collect())
+}
+
+pub(crate) async fn plan(
+    elb: &Client,
+    context: &Context,
+    wanted: &[Wanted],
+) -> Result<(Vec<Change>, BTreeMap<String, String>)> {
+    let (mut changes, mut arns) = (Vec::new(), BTreeMap::new());
+    for wanted in wanted {
+        let found = find(elb, context, wanted).await?;
+        changes.extend(match &found {
+            None => Some(Change::create(&wanted.address).with("name", &wanted.name)),
+            Some(found) => Change::update(&wanted.address, difference(found, wanted)),
+        });
+        let arn = found.and_then(|found| found.aws.target_group_arn);
+        arns.insert(wanted.word.clone(), arn.unwrap_or_else(|| UNKNOWN.to_owned()));
+    }
+    Ok((changes, arns))
+}
+
+async fn find(elb: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Found>> {
+    let described = elb.describe_target_groups().names(&wanted.name).send().await;
+    let described = described
+        .unless_absent(&["TargetGroupNotFound"], || format!("describing target group ({})", wanted.name))?;
+    let Some(aws) = described.and_then(|answer| answer.target_groups).and_then(|all| all.into_iter().next())
+    else {
+        return Ok(None);
+    };
+    let tags = balancer::tags(elb, vec![aws.target_group_arn().unwrap_or_default().to_owned()]).await?;
+    let tags = tags.into_values().next().unwrap_or_default();
+    context.owner().check(&format!("target group ({})", wanted.name), &tags)?;
+    Ok(Some(Found { aws, tags }))
+}
+
+/// Every target group that carries our tags.
+pub(crate) async fn ours(elb: &Client, context: &Context) -> Result<Vec<Found>> {
+    let pages = elb.describe_target_groups().into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    let all = all.doing(|| "describing target groups")?;
+    let arns = all.iter().filter_map(|group| group.target_group_arn.clone()).collect();
+    let mut tags = balancer::tags(elb, arns).await?;
+    let found = all.into_iter().filter_map(|aws| {
+        let tags = tags.remove(aws.target_group_arn()?)?;
+        context.owner().address(&tags)?;
+        Some(Found { aws, tags })
+    });
+    Ok(found.collect())
+}
+
+/// How the group tells whether a target is well.
+fn check_protocol(wanted: &Wanted) -> ProtocolEnum {
+    if wanted.check.is_some() { ProtocolEnum::Http } else { ProtocolEnum::Tcp }
+}
+
+fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
+    let protocol = found.aws.health_check_protocol().map_or("none", ProtocolEnum::as_str);
+    let path = found.aws.health_check_path();
+    [
+        compare("health.protocol", protocol, check_protocol(wanted).as_str()),
+        wanted.check.as_deref().and_then(|check| compare("health.path", path.unwrap_or("none"), check)),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(missing_tags(&found.tags, &wanted.tags))
+    .collect()
+}
+
+/// A name is taken once: this call can't double a group.
+async fn create(elb: &Client, wanted: &Wanted) -> Result<TargetGroup> {
+    let created = elb
+        .create_target_group()
+        .name(&wanted.name)
+        .vpc_id(&wanted.vpc)
+        .port(wanted.port.into())
+        .protocol(wanted.protocol.clone())
+        .target_type(TargetTypeEnum::Ip)
+        .health_check_protocol(check_protocol(wanted))
+        .set_health_check_path(wanted.check.clone())
+        .set_tags(Some(balancer::tag_list(&wanted.tags)))
+        .send()
+        .await
+        .doing(|| format!("creating target group ({})", wanted.name))?;
+    created
+        .target_groups
+        .and_then(|groups| groups.into_iter().next())
+        .ok_or_else(|| Error::Failed(format!("creating target group ({}): no group answered", wanted.name)))
+}
+
+async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
+    let arn = found.aws.target_group_arn().unwrap_or_default();
+    let protocol = found.aws.health_check_protocol();
+    let path = wanted.check.as_deref();
+    if protocol != Some(&check_protocol(wanted)) || (path.is_some() && found.aws.health_check_path() != path)
+    {
+        elb.modify_target_group()
+            .target_group_arn(arn)
+            .health_check_protocol(check_protocol(wanted))
+            .set_health_check_path(wanted.check.clone())
+            .send()
+            .await
+            .doing(|| format!("changing the health check of target group ({})", wanted.name))?;
+    }
+    if !missing_tags(&found.tags, &wanted.tags).is_empty() {
+        let tags = Some(balancer::tag_list(&wanted.tags));
+        let put = elb.add_tags().resource_arns(arn).set_tags(tags).send().await;
+        put.doing(|| format!("tagging target group ({})", wanted.name))?;
+    }
+    Ok(())
+}
+
+/// A group that a listener still sends to stays until the listener is gone.
+pub(crate) async fn delete(elb: &Client, found: &Found) -> Result<()> {
+    let name = found.aws.target_group_name().unwrap_or_default();
+    let arn = found.aws.target_group_arn().unwrap_or_default();
+    let deleted = elb.delete_target_group().target_group_arn(arn).send().await;
+    deleted.gone(&["TargetGroupNotFound"], &["ResourceInUse"], || format!("deleting target group ({name})"))
+}

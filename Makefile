@@ -8,7 +8,7 @@ SPEC ?= examples/first.yaml
 .PHONY: demo down test lint build
 
 demo: build
-	infra/local/up && infra/local/deploy && $(PYTHON) -m infra.local.demo $(SPEC)
+	infra/local/up --waits 0.1 && infra/local/deploy && $(PYTHON) -m infra.local.demo $(SPEC)
 
 down:
 	infra/local/down

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_config::SdkConfig;
+use jiff::Timestamp;
 use spec::{Reference, Section, Service, Spec, Text};
 
 use crate::{Error, Operation, Outputs, Owner, Result, Run, name};
@@ -20,6 +21,8 @@ pub struct Context {
     pub outputs: Outputs,
     /// The names in the section to do; all where absent.
     pub batch: Option<Vec<String>>,
+    /// When the step's first pass in this run began.
+    pub since: Timestamp,
     /// To make clients from: the run's region, the environment as the app's name.
     pub aws: SdkConfig,
 }

@@ -27,7 +27,7 @@ pub use context::Context;
 pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;
 pub use lock::{Lock, lock_key};
-pub use name::{name, name_of};
+pub use name::{digits, name, name_of};
 pub use outputs::{
     ApiOutput, ClusterOutput, LoadBalancerOutput, NetworkOutput, Outputs, RepositoryOutput, SecretOutput,
 };

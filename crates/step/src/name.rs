@@ -26,7 +26,8 @@ fn ended(whole: &str, limit: usize, end: &str) -> String {
     format!("{start}-{end}")
 }
 
-fn digits(text: &str, count: usize) -> String {
+/// The first hex digits of the text's hash, at most 64.
+pub fn digits(text: &str, count: usize) -> String {
     let hash = Sha256::digest(text.as_bytes());
     let halves = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).take(count);
     halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()

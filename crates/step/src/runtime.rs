@@ -64,6 +64,7 @@ where
         run: request.run,
         outputs: request.outputs,
         batch: request.batch,
+        since: progress.since,
     };
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RESERVE);
     let result = tokio::time::timeout(left, handle(context)).await.unwrap_or_else(|_| {

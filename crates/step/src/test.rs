@@ -1,6 +1,7 @@
 //! Fixtures for the tests of steps.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use jiff::Timestamp;
 use spec::Spec;
 
 use crate::{Context, Location, Operation, Outputs, Run};
@@ -24,6 +25,7 @@ pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
         spec,
         outputs,
         batch: None,
+        since: Timestamp::now(),
         aws: SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("us-east-1"))

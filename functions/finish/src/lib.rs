@@ -137,7 +137,8 @@ impl Finish {
             (None, _) => EnvironmentState::Ready,
         };
         let earlier: Option<Status> = self.json(&status_key(&run.environment)).await?;
-        let outputs = match ended.outputs {
+        // What a failed run knows is its plan's: the outputs of the last that succeeded stay.
+        let outputs = match ended.outputs.filter(|_| fault.is_none()) {
             Some(outputs) => outputs,
             None if state == EnvironmentState::Destroyed => Outputs::default(),
             None => earlier.as_ref().map(|status| status.outputs.clone()).unwrap_or_default(),

@@ -1,14 +1,112 @@
-//! The step `service`. It builds nothing yet: a spec with the section `services` is refused.
+//! The step `service`: log groups, task definitions and ECS services.
+//!
+//! Ours is what carries the owner's tags; everything here has them from the call that creates it on.
+//! A family of task definitions is always called `<environment>-<address>`, so that whatever a run left
+//! can be found by that beginning; a revision names its log group, which is therefore made after it
+//! and goes before it.
+//!
+//! A service waits for its image and for the values of the secrets it reads before it is created: no
+//! task is started that must fail.
 
-use step::{Answer, Context, Error, Result};
+mod image;
+mod log_group;
+mod secret;
+mod service;
+mod task_definition;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use aws_sdk_cloudwatchlogs::Client as Logs;
+use aws_sdk_ecr::Client as Ecr;
+use aws_sdk_ecs::Client as Ecs;
+use aws_sdk_secretsmanager::Client as Secrets;
+use spec::Service;
+use step::{Answer, Change, Context, Operation, Result, side_by_side};
+
+/// How the step calls AWS.
+#[derive(Debug, Clone)]
+struct Aws {
+    ecs: Ecs,
+    ecr: Ecr,
+    logs: Logs,
+    secrets: Secrets,
+}
 
 /// One pass.
-#[allow(clippy::unused_async, reason = "every step is asked the same way")]
 pub async fn handle(context: Context) -> Result<Answer> {
-    if context.spec.services.is_empty() {
-        return Ok(Answer::default());
+    let aws = Aws {
+        ecs: Ecs::new(&context.aws),
+        ecr: Ecr::new(&context.aws),
+        logs: Logs::new(&context.aws),
+        secrets: Secrets::new(&context.aws),
+    };
+    match context.operation {
+        Operation::Plan => plan(&aws, &context).await,
+        Operation::Ensure => ensure(&aws, &context).await,
+        Operation::Prune => prune(&aws, &context).await,
     }
-    Err(Error::InvalidSpec(
-        "services: this version of Plinth can't build it yet; leave the section out".to_owned(),
-    ))
+}
+
+/// The services to do in this pass.
+fn batch(context: &Context) -> impl Iterator<Item = (&String, &Service)> {
+    let asked = |key: &String| context.batch.as_ref().is_none_or(|batch| batch.contains(key));
+    context.spec.services.iter().filter(move |(key, _)| asked(key))
+}
+
+async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
+    side_by_side(batch(context).map(|(key, service)| ensure_one(aws, context, key, service))).await?;
+    Ok(Answer::default())
+}
+
+async fn ensure_one(aws: &Aws, context: &Context, key: &str, service: &Service) -> Result<()> {
+    let definition = task_definition::wanted(context, key, service)?;
+    let revision = task_definition::ensure(&aws.ecs, context, &definition).await?;
+    log_group::ensure(&aws.logs, context, &log_group::wanted(context, key, service)).await?;
+    image::ready(&aws.ecr, context, service).await?;
+    secret::ready(&aws.secrets, context, service).await?;
+    service::ensure(&aws.ecs, context, &service::wanted(context, key, service, &revision)?).await
+}
+
+async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
+    let mut changes = Vec::new();
+    if first_batch(context) {
+        changes.extend(delete_dropped(aws, context).await?);
+    }
+    let planned =
+        side_by_side(batch(context).map(|(key, service)| plan_one(aws, context, key, service))).await?;
+    changes.extend(planned.into_iter().flatten());
+    Ok(Answer::changed(changes))
+}
+
+/// Whether this batch is the one that also looks for what was dropped.
+fn first_batch(context: &Context) -> bool {
+    let first = context.spec.services.keys().next();
+    context.batch.as_ref().is_none_or(|batch| batch.first() == first)
+}
+
+async fn plan_one(aws: &Aws, context: &Context, key: &str, service: &Service) -> Result<Vec<Change>> {
+    let definition = task_definition::wanted(context, key, service)?;
+    let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition).await?;
+    let group = log_group::wanted(context, key, service);
+    let of_group = log_group::plan(&aws.logs, context, &group).await?;
+    let wanted = service::wanted(context, key, service, &revision)?;
+    let of_service = service::plan(&aws.ecs, context, &wanted).await?;
+    Ok([of_definition, of_group, of_service].into_iter().flatten().collect())
+}
+
+async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
+    Ok(Answer::changed(delete_dropped(aws, context).await?))
+}
+
+/// Deletes our services that the spec doesn't mention, their log groups, and the revisions nothing
+/// uses any more; in a plan only names them.
+async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
+    let mut changes = service::delete_dropped(&aws.ecs, context).await?;
+    let old = task_definition::old(&aws.ecs, context).await?;
+    let named: BTreeSet<String> = old.iter().filter_map(|old| old.log_group.clone()).collect();
+    changes.extend(log_group::delete_dropped(&aws.logs, context, named).await?);
+    changes.extend(task_definition::delete_dropped(&aws.ecs, context, old).await?);
+    Ok(changes)
 }

@@ -1,0 +1,138 @@
+//! Deployments, and the stage that serves one.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_apigateway::{
+    Client,
+    operation::get_stage::GetStageOutput,
+    types::{Op, PatchOperation},
+};
+use step::{Context, Doing, Error, Field, Result, compare, digits, missing_tags};
+
+use crate::{Wanted, rest::Route, tag};
+
+/// What a deployment's description says, so that the same routes are deployed once: a hash of them.
+pub(crate) fn description(routes: &[Route]) -> String {
+    let routes: Vec<String> =
+        routes.iter().map(|route| format!("{} {}", route.word(), route.described())).collect();
+    format!("plinth {}", digits(&routes.join("\n"), 16))
+}
+
+/// The stage, serving the routes as they now are.
+pub(crate) async fn ensure(
+    api: &Client,
+    context: &Context,
+    id: &str,
+    wanted: &Wanted,
+    routes: &[Route],
+) -> Result<()> {
+    let description = description(routes);
+    let stage = find(api, id, &wanted.stage).await?;
+    let served = stage.as_ref().and_then(|stage| stage.deployment_id.clone());
+    if deployed(api, id, served.as_deref()).await?.as_ref() != Some(&description) {
+        let deployment = deploy(api, id, &description).await?;
+        match &stage {
+            None => create(api, id, wanted, &deployment).await?,
+            Some(_) => update(api, id, wanted, &deployment).await?,
+        }
+        delete_old(api, id, &deployment).await?;
+    }
+    if let Some(stage) = stage {
+        let path = format!("/restapis/{id}/stages/{}", wanted.stage);
+        tag::ensure(api, context, &path, &tags(&stage), &wanted.stage_tags).await?;
+    }
+    delete_other_stages(api, context, id, wanted).await
+}
+
+/// What `ensure` would change of a stage that is there; none if there isn't one.
+pub(crate) async fn difference(
+    api: &Client,
+    id: &str,
+    wanted: &Wanted,
+    routes: &[Route],
+) -> Result<Option<Vec<Field>>> {
+    let Some(stage) = find(api, id, &wanted.stage).await? else { return Ok(None) };
+    let served = deployed(api, id, stage.deployment_id()).await?.unwrap_or_else(|| "none".to_owned());
+    let deployment = compare("deployment", served, description(routes));
+    Ok(Some(deployment.into_iter().chain(missing_tags(&tags(&stage), &wanted.stage_tags)).collect()))
+}
+
+async fn find(api: &Client, id: &str, stage: &str) -> Result<Option<GetStageOutput>> {
+    let found = api.get_stage().rest_api_id(id).stage_name(stage).send().await;
+    found.unless_absent(&["NotFoundException"], || format!("reading stage {stage} of REST API ({id})"))
+}
+
+fn tags(stage: &GetStageOutput) -> BTreeMap<String, String> {
+    stage.tags().cloned().unwrap_or_default().into_iter().collect()
+}
+
+/// The description of the deployment that a stage serves.
+async fn deployed(api: &Client, id: &str, deployment: Option<&str>) -> Result<Option<String>> {
+    let Some(deployment) = deployment else { return Ok(None) };
+    let found = api.get_deployment().rest_api_id(id).deployment_id(deployment).send().await;
+    let found =
+        found.unless_absent(&["NotFoundException"], || format!("reading a deployment of REST API ({id})"))?;
+    Ok(found.and_then(|found| found.description))
+}
+
+/// A deployment of this description, if a lost answer or a lost stage left one, or a new one.
+async fn deploy(api: &Client, id: &str, description: &str) -> Result<String> {
+    let pages = api.get_deployments().rest_api_id(id).into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    let all = all.doing(|| format!("listing the deployments of REST API ({id})"))?;
+    let same = all.into_iter().find(|deployment| deployment.description() == Some(description));
+    if let Some(found) = same.and_then(|deployment| deployment.id) {
+        return Ok(found);
+    }
+    let created = api.create_deployment().rest_api_id(id).description(description).send().await;
+    let created = created.doing(|| format!("deploying REST API ({id})"))?;
+    created.id.ok_or_else(|| Error::Failed(format!("deploying REST API ({id}): no deployment answered")))
+}
+
+async fn create(api: &Client, id: &str, wanted: &Wanted, deployment: &str) -> Result<()> {
+    let tags = wanted.stage_tags.clone().into_iter().collect();
+    let create = api.create_stage().rest_api_id(id).stage_name(&wanted.stage).deployment_id(deployment);
+    let created = create.set_tags(Some(tags)).send().await;
+    created.doing(|| format!("creating stage {} of REST API ({id})", wanted.stage))?;
+    Ok(())
+}
+
+async fn update(api: &Client, id: &str, wanted: &Wanted, deployment: &str) -> Result<()> {
+    let serve = PatchOperation::builder().op(Op::Replace).path("/deploymentId").value(deployment).build();
+    let update = api.update_stage().rest_api_id(id).stage_name(&wanted.stage).patch_operations(serve);
+    update.send().await.doing(|| format!("updating stage {} of REST API ({id})", wanted.stage))?;
+    Ok(())
+}
+
+/// An API keeps at most 300 deployments; nothing goes back to an old one of ours.
+/// Source: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>
+async fn delete_old(api: &Client, id: &str, current: &str) -> Result<()> {
+    let pages = api.get_deployments().rest_api_id(id).into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    for deployment in all.doing(|| format!("listing the deployments of REST API ({id})"))? {
+        let ours = deployment.description().is_some_and(|text| text.starts_with("plinth "));
+        let Some(old) = deployment.id.filter(|id| ours && id != current) else { continue };
+        let deleted = api.delete_deployment().rest_api_id(id).deployment_id(old).send().await;
+        // One that another stage serves stays.
+        deleted.unless_absent(&["NotFoundException", "BadRequestException"], || {
+            format!("deleting an old deployment of REST API ({id})")
+        })?;
+    }
+    Ok(())
+}
+
+/// Deletes our stages by other names.
+async fn delete_other_stages(api: &Client, context: &Context, id: &str, wanted: &Wanted) -> Result<()> {
+    let stages = api.get_stages().rest_api_id(id).send().await;
+    let stages = stages.doing(|| format!("listing the stages of REST API ({id})"))?;
+    for stage in stages.item.unwrap_or_default() {
+        let tags: BTreeMap<String, String> = stage.tags.unwrap_or_default().into_iter().collect();
+        let ours = context.owner().address(&tags).is_some();
+        let Some(name) = stage.stage_name.filter(|name| ours && *name != wanted.stage) else { continue };
+        let deleted = api.delete_stage().rest_api_id(id).stage_name(&name).send().await;
+        deleted.gone(&["NotFoundException"], &["BadRequestException"], || {
+            format!("deleting stage {name} of REST API ({id})")
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,448 @@
+//! ECS services.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use aws_sdk_ecs::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::DateTime,
+    types::{
+        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, Deployment,
+        DeploymentCircuitBreaker, DeploymentConfiguration, DeploymentRolloutState, DesiredStatus,
+        LoadBalancer, NetworkConfiguration, PropagateTags, Service, ServiceField, Tag,
+    },
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use jiff::Timestamp;
+use spec::{Capacity, Placement, Target};
+use step::{
+    Change, Context, Doing, Error, Field, Latency, Operation, Result, compare, missing_tags, side_by_side,
+};
+
+use crate::task_definition::tag_list;
+
+/// The tag that names the revision which a run deployed: when ECS rolled it back, the same run doesn't
+/// deploy it again.
+const DEPLOYED: &str = "plinth:deployed";
+
+/// How long a balancer's verdict on a new task is ignored, in seconds.
+const GRACE: i32 = 60;
+
+/// What the spec asks for.
+pub(crate) struct Wanted {
+    address: String,
+    name: String,
+    cluster: String,
+    revision: String,
+    desired: i32,
+    provider: &'static str,
+    subnets: BTreeSet<String>,
+    public: bool,
+    group: String,
+    /// The container's ports by the target group that sends to them.
+    targets: BTreeMap<String, i32>,
+    container: String,
+    tags: BTreeMap<String, String>,
+    deployed: String,
+}
+
+pub(crate) fn wanted(
+    context: &Context,
+    key: &str,
+    service: &spec::Service,
+    revision: &str,
+) -> Result<Wanted> {
+    let network = context.known(context.outputs.network.as_ref(), "network")?;
+    let (subnets, public) = match service.placement {
+        Placement::Private => (&network.private, false),
+        Placement::Public => (&network.public, true),
+    };
+    let address = format!("services.{key}");
+    let number = revision.rsplit(':').next().unwrap_or_default();
+    Ok(Wanted {
+        name: context.service_name(key, service),
+        cluster: context.cluster_name(),
+        revision: revision.to_owned(),
+        desired: i32::try_from(service.desired).unwrap_or(i32::MAX),
+        provider: match context.spec.cluster.as_ref().map(|cluster| cluster.capacity).unwrap_or_default() {
+            Capacity::Fargate => "FARGATE",
+            Capacity::FargateSpot => "FARGATE_SPOT",
+        },
+        subnets: subnets.iter().cloned().collect(),
+        public,
+        group: network.group.clone(),
+        targets: targets(context, key)?,
+        container: key.to_owned(),
+        tags: context.tags(&address),
+        deployed: format!("{number} {}", context.run.id),
+        address,
+    })
+}
+
+fn targets(context: &Context, key: &str) -> Result<BTreeMap<String, i32>> {
+    let of = |target: Target| {
+        let address = target.address();
+        let balancer = context.outputs.load_balancers.get(&target.balancer);
+        let arn = balancer
+            .and_then(|balancer| balancer.targets.get(&format!("{}-{}", target.service, target.port)));
+        Ok((context.known(arn, &address)?.clone(), i32::from(target.port)))
+    };
+    spec::targets(&context.spec).into_iter().filter(|target| target.service == key).map(of).collect()
+}
+
+pub(crate) async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<()> {
+    let service = match find(ecs, context, wanted).await? {
+        None => create(ecs, wanted).await?,
+        Some(found) => {
+            refuse_again(ecs, &found, wanted).await?;
+            update(ecs, found, wanted).await?
+        }
+    };
+    ready(ecs, &service, wanted).await
+}
+
+pub(crate) async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Change>> {
+    Ok(match find(ecs, context, wanted).await? {
+        None => {
+            Some(Change::create(&wanted.address).with("name", &wanted.name).with("desired", wanted.desired))
+        }
+        Some(found) => Change::update(&wanted.address, difference(&found, wanted)),
+    })
+}
+
+/// A deleted service lingers as INACTIVE and is absent; one that drains still holds its name.
+async fn find(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Service>> {
+    let found = describe(ecs, &wanted.cluster, vec![wanted.name.clone()]).await?;
+    let Some(service) = found.into_iter().next() else { return Ok(None) };
+    context.owner().check(&format!("ECS service ({})", wanted.name), &tags(&service))?;
+    if service.status() == Some("DRAINING") && context.operation != Operation::Plan {
+        return Err(Error::soon(format!(
+            "ECS service ({}) is draining before it can be made anew",
+            wanted.name
+        )));
+    }
+    Ok(Some(service).filter(|service| service.status() != Some("DRAINING")))
+}
+
+/// Takes at most ten names; none are there if the cluster isn't.
+async fn describe(ecs: &Client, cluster: &str, services: Vec<String>) -> Result<Vec<Service>> {
+    let described = ecs
+        .describe_services()
+        .cluster(cluster)
+        .set_services(Some(services))
+        .include(ServiceField::Tags)
+        .send()
+        .await
+        .unless_absent(&["ClusterNotFoundException"], || format!("describing the services of {cluster}"))?;
+    let mut services = described.and_then(|answer| answer.services).unwrap_or_default();
+    services.retain(|service| service.status() != Some("INACTIVE"));
+    Ok(services)
+}
+
+fn tags(service: &Service) -> BTreeMap<String, String> {
+    let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+    service.tags().iter().filter_map(pair).collect()
+}
+
+fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
+    let list = |ids: &BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
+    let network = found.network_configuration().and_then(NetworkConfiguration::awsvpc_configuration);
+    let subnets = network.map(|network| network.subnets().iter().cloned().collect()).unwrap_or_default();
+    let groups = network.map(|network| network.security_groups().join(", ")).unwrap_or_default();
+    let public = network.and_then(AwsVpcConfiguration::assign_public_ip) == Some(&AssignPublicIp::Enabled);
+    let provider = found.capacity_provider_strategy().first().map_or("none", |item| item.capacity_provider());
+    [
+        compare("definition", found.task_definition().unwrap_or("none"), wanted.revision.as_str()),
+        compare("desired", found.desired_count(), wanted.desired),
+        compare("capacity", provider, wanted.provider),
+        compare("subnets", list(&subnets), list(&wanted.subnets)),
+        compare("securityGroups", groups, wanted.group.clone()),
+        compare("publicAddress", public, wanted.public),
+        compare("targets", ports(&registered(found)), ports(&wanted.targets)),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(missing_tags(&tags(found), &wanted.tags))
+    .collect()
+}
+
+fn registered(found: &Service) -> BTreeMap<String, i32> {
+    let pair =
+        |balancer: &LoadBalancer| Some((balancer.target_group_arn()?.to_owned(), balancer.container_port()?));
+    found.load_balancers().iter().filter_map(pair).collect()
+}
+
+fn ports(targets: &BTreeMap<String, i32>) -> String {
+    targets.iter().map(|(arn, port)| format!("{arn} -> {port}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The same token answers the service that was made: this call can't double it.
+async fn create(ecs: &Client, wanted: &Wanted) -> Result<Service> {
+    let mut tags = wanted.tags.clone();
+    tags.insert(DEPLOYED.to_owned(), wanted.deployed.clone());
+    let created = ecs
+        .create_service()
+        .cluster(&wanted.cluster)
+        .service_name(&wanted.name)
+        .task_definition(&wanted.revision)
+        .desired_count(wanted.desired)
+        .capacity_provider_strategy(strategy(wanted)?)
+        .network_configuration(network(wanted)?)
+        .set_load_balancers(Some(balancers(wanted)))
+        .set_health_check_grace_period_seconds((!wanted.targets.is_empty()).then_some(GRACE))
+        .deployment_configuration(deployment_configuration())
+        .propagate_tags(PropagateTags::Service)
+        .enable_ecs_managed_tags(true)
+        .set_tags(Some(tag_list(&tags)))
+        .send()
+        .await;
+    let doing = || format!("creating ECS service ({})", wanted.name);
+    let created = with_new_role(created, doing)?.service;
+    created.ok_or_else(|| Error::Failed(format!("{}: no service answered", doing())))
+}
+
+/// Makes the calls that are needed, and answers the service as it then is.
+async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service> {
+    let arn = found.service_arn().unwrap_or_default().to_owned();
+    let (of_tags, of_service): (Vec<Field>, Vec<Field>) =
+        difference(&found, wanted).into_iter().partition(|field| field.name.starts_with("tags."));
+    if !of_tags.is_empty() {
+        retag(ecs, &arn, wanted, &wanted.tags).await?;
+    }
+    if of_service.is_empty() {
+        return Ok(found);
+    }
+    let updated = ecs
+        .update_service()
+        .cluster(&wanted.cluster)
+        .service(&wanted.name)
+        .task_definition(&wanted.revision)
+        .desired_count(wanted.desired)
+        .capacity_provider_strategy(strategy(wanted)?)
+        .network_configuration(network(wanted)?)
+        .set_load_balancers(Some(balancers(wanted)))
+        .set_health_check_grace_period_seconds((!wanted.targets.is_empty()).then_some(GRACE))
+        .deployment_configuration(deployment_configuration())
+        .send()
+        .await;
+    let doing = || format!("updating ECS service ({})", wanted.name);
+    let updated = with_new_role(updated, doing)?.service;
+    if of_service.iter().any(|field| field.name == "definition") {
+        let deployed = [(DEPLOYED.to_owned(), wanted.deployed.clone())].into();
+        retag(ecs, &arn, wanted, &deployed).await?;
+    }
+    updated.ok_or_else(|| Error::Failed(format!("{}: no service answered", doing())))
+}
+
+async fn retag(ecs: &Client, arn: &str, wanted: &Wanted, tags: &BTreeMap<String, String>) -> Result<()> {
+    let put = ecs.tag_resource().resource_arn(arn).set_tags(Some(tag_list(tags))).send().await;
+    put.doing(|| format!("tagging ECS service ({})", wanted.name))?;
+    Ok(())
+}
+
+fn strategy(wanted: &Wanted) -> Result<CapacityProviderStrategyItem> {
+    CapacityProviderStrategyItem::builder()
+        .capacity_provider(wanted.provider)
+        .weight(1)
+        .build()
+        .map_err(|error| Error::Failed(format!("writing a capacity provider strategy: {error}")))
+}
+
+fn network(wanted: &Wanted) -> Result<NetworkConfiguration> {
+    let public = if wanted.public { AssignPublicIp::Enabled } else { AssignPublicIp::Disabled };
+    let awsvpc = AwsVpcConfiguration::builder()
+        .set_subnets(Some(wanted.subnets.iter().cloned().collect()))
+        .security_groups(&wanted.group)
+        .assign_public_ip(public)
+        .build()
+        .map_err(|error| Error::Failed(format!("writing a network configuration: {error}")))?;
+    Ok(NetworkConfiguration::builder().awsvpc_configuration(awsvpc).build())
+}
+
+fn balancers(wanted: &Wanted) -> Vec<LoadBalancer> {
+    let balancer = |(arn, port): (&String, &i32)| {
+        LoadBalancer::builder()
+            .target_group_arn(arn)
+            .container_name(&wanted.container)
+            .container_port(*port)
+            .build()
+    };
+    wanted.targets.iter().map(balancer).collect()
+}
+
+/// Tasks that keep failing end a deployment, and the one before it comes back.
+fn deployment_configuration() -> DeploymentConfiguration {
+    let breaker = DeploymentCircuitBreaker::builder().enable(true).rollback(true).build();
+    DeploymentConfiguration::builder().deployment_circuit_breaker(breaker).build()
+}
+
+/// ECS's answer to a call that hands it a role or a target group. One made moments ago isn't usable
+/// yet, and what a listener has yet to take up neither: ECS says so in its message alone.
+pub(crate) fn with_new_role<T, E, W>(
+    answer: std::result::Result<T, SdkError<E, HttpResponse>>,
+    doing: impl FnOnce() -> W,
+) -> Result<T>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    W: fmt::Display,
+{
+    let message = answer.as_ref().err().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let lowered = message.to_lowercase();
+    if SOON.iter().any(|part| lowered.contains(part)) {
+        return Err(Error::soon(format!("{}: {message}", doing())));
+    }
+    answer.doing(doing)
+}
+
+/// What ECS says of roles and target groups that will be usable soon, in small letters.
+const SOON: [&str; 4] = [
+    "role is not valid",
+    "unable to assume",
+    "does not have an associated load balancer",
+    "unable to start a service that is still draining",
+];
+
+/// Ends the run if the revision was deployed by it and isn't the primary one any more: ECS went back.
+async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<()> {
+    let deployed = tags(found).get(DEPLOYED) == Some(&wanted.deployed);
+    if !deployed || found.task_definition() == Some(&wanted.revision) {
+        return Ok(());
+    }
+    let reason = stopped_reason(ecs, wanted).await?;
+    Err(Error::Failed(format!(
+        "deploying ECS service ({}): ECS went back to the revision before, since {}; mend that and upload the \
+         spec again",
+        wanted.name,
+        reason.unwrap_or_else(|| "tasks of the new one didn't stay up".to_owned())
+    )))
+}
+
+/// A deployment is done when the primary one is our revision, completed, with all its tasks running.
+async fn ready(ecs: &Client, service: &Service, wanted: &Wanted) -> Result<()> {
+    let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
+    let Some(primary) = primary else {
+        return Err(Error::soon(format!("ECS service ({}) has no deployment yet", wanted.name)));
+    };
+    let state = primary.rollout_state();
+    if state == Some(&DeploymentRolloutState::Failed) {
+        let reason = stopped_reason(ecs, wanted).await?;
+        return Err(Error::Failed(format!(
+            "deploying ECS service ({}): {}; mend that and upload the spec again",
+            wanted.name,
+            reason.or_else(|| primary.rollout_state_reason().map(str::to_owned)).unwrap_or_default()
+        )));
+    }
+    let all_run = service.running_count() == service.desired_count();
+    if state == Some(&DeploymentRolloutState::Completed) && all_run {
+        return Ok(());
+    }
+    let mut doing = format!(
+        "ECS service ({}): {} of {} tasks run",
+        wanted.name,
+        primary.running_count(),
+        service.desired_count()
+    );
+    if primary.failed_tasks() > 0
+        && let Some(reason) = stopped_reason(ecs, wanted).await?
+    {
+        doing = format!("{doing}, and {} stopped: {reason}", primary.failed_tasks());
+    }
+    Err(Latency::of("ecs-service").wait(&doing, begun(primary)?))
+}
+
+fn begun(deployment: &Deployment) -> Result<Timestamp> {
+    let seconds = deployment.created_at().map(DateTime::secs).unwrap_or_default();
+    Timestamp::from_second(seconds)
+        .map_err(|error| Error::Failed(format!("reading when a deployment began: {error}")))
+}
+
+/// Why the newest task that stopped did.
+async fn stopped_reason(ecs: &Client, wanted: &Wanted) -> Result<Option<String>> {
+    let doing = || format!("looking at the stopped tasks of ECS service ({})", wanted.name);
+    let listed = ecs
+        .list_tasks()
+        .cluster(&wanted.cluster)
+        .service_name(&wanted.name)
+        .desired_status(DesiredStatus::Stopped)
+        .send()
+        .await
+        .doing(doing)?;
+    if listed.task_arns().is_empty() {
+        return Ok(None);
+    }
+    let described = ecs
+        .describe_tasks()
+        .cluster(&wanted.cluster)
+        .set_tasks(listed.task_arns)
+        .send()
+        .await
+        .doing(doing)?;
+    let newest = described.tasks().iter().max_by_key(|task| task.stopped_at().map(DateTime::secs));
+    Ok(newest.and_then(|task| task.stopped_reason()).map(str::to_owned))
+}
+
+/// Deletes our services that the spec doesn't mention, in whatever cluster they are; in a plan only
+/// names them.
+pub(crate) async fn delete_dropped(ecs: &Client, context: &Context) -> Result<Vec<Change>> {
+    let services = &context.spec.services;
+    let kept: BTreeSet<(String, String)> = services
+        .iter()
+        .map(|(key, service)| (context.cluster_name(), context.service_name(key, service)))
+        .collect();
+    let mut changes = Vec::new();
+    let mut dropped = Vec::new();
+    for (cluster, service) in ours(ecs, context).await? {
+        let name = service.service_name().unwrap_or_default().to_owned();
+        if kept.contains(&(cluster.clone(), name.clone())) {
+            continue;
+        }
+        let owner = context.owner();
+        let tags = tags(&service);
+        changes.push(Change::delete(owner.address(&tags).unwrap_or_default()).with("name", &name));
+        dropped.push((cluster, name, service));
+    }
+    if context.operation == Operation::Prune {
+        side_by_side(dropped.iter().map(|(cluster, name, service)| delete(ecs, cluster, name, service)))
+            .await?;
+    }
+    Ok(changes)
+}
+
+/// Every service that carries our tags, with its cluster's name.
+async fn ours(ecs: &Client, context: &Context) -> Result<Vec<(String, Service)>> {
+    let clusters: std::result::Result<Vec<String>, _> =
+        ecs.list_clusters().into_paginator().items().send().collect().await;
+    let mut ours = Vec::new();
+    for arn in clusters.doing(|| "listing ECS clusters")? {
+        let cluster = arn.rsplit('/').next().unwrap_or_default().to_owned();
+        let pages = ecs.list_services().cluster(&cluster).max_results(100).into_paginator().items().send();
+        let listed: std::result::Result<Vec<String>, _> = pages.collect().await;
+        let listed = listed
+            .unless_absent(&["ClusterNotFoundException"], || format!("listing the services of {cluster}"))?;
+        for arns in listed.unwrap_or_default().chunks(10) {
+            let services = describe(ecs, &cluster, arns.to_vec()).await?;
+            let owned = |service: &Service| context.owner().address(&tags(service)).is_some();
+            ours.extend(services.into_iter().filter(owned).map(|service| (cluster.clone(), service)));
+        }
+    }
+    Ok(ours)
+}
+
+/// Asks for the deletion, tasks and all, and waits until they have stopped: they hold interfaces.
+async fn delete(ecs: &Client, cluster: &str, name: &str, service: &Service) -> Result<()> {
+    let doing = || format!("deleting ECS service ({name})");
+    if service.status() == Some("ACTIVE") {
+        let deleted = ecs.delete_service().cluster(cluster).service(name).force(true).send().await;
+        deleted.gone(&["ServiceNotFoundException", "ServiceNotActiveException"], &[], doing)?;
+    }
+    match describe(ecs, cluster, vec![name.to_owned()]).await?.first() {
+        None => Ok(()),
+        Some(left) => Err(Error::soon(format!(
+            "ECS service ({name}) is draining, {} of its tasks still run",
+            left.running_count()
+        ))),
+    }
+}

@@ -3,12 +3,15 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export PLINTH_LOCAL_PORT ?= 4566
 export PYTHON ?= $(CURDIR)/.venv/bin/python
 export AWS ?= $(CURDIR)/.venv/bin/aws
-SPEC ?= examples/first.yaml
+SPEC ?= examples/question-answering.yaml
 
-.PHONY: demo down test lint build
+.PHONY: demo down test lint build deploy
 
 demo: build
 	infra/local/up --waits 0.1 && infra/local/deploy && $(PYTHON) -m infra.local.demo $(SPEC)
+
+deploy: .venv/cargo-lambda
+	PATH="$(CURDIR)/.venv/bin:$$PATH" infra/deploy
 
 down:
 	infra/local/down
@@ -22,6 +25,7 @@ lint: .venv/ready tests/lint/node_modules
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	.venv/bin/cfn-lint infra/template.yaml
 	for machine in statemachines/*.asl.json; do tests/lint/node_modules/.bin/asl-validator --json-path $$machine || exit 1; done
+	mkdir -p .local && $(PYTHON) tests/lint/machines.py > .local/machines.json && .venv/bin/cfn-lint .local/machines.json
 
 build: .venv/ready
 	cargo build --locked --workspace
@@ -29,6 +33,10 @@ build: .venv/ready
 .venv/ready: infra/local/requirements.txt
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --require-hashes --requirement infra/local/requirements.txt
+	touch $@
+
+.venv/cargo-lambda: infra/requirements.txt .venv/ready
+	.venv/bin/pip install --quiet --require-hashes --requirement infra/requirements.txt
 	touch $@
 
 tests/lint/node_modules: tests/lint/package-lock.json

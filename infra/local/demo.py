@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import boto3
@@ -16,6 +18,8 @@ PORT = os.environ.get("PLINTH_LOCAL_PORT", "4566")
 ENDPOINT = f"http://127.0.0.1:{PORT}"
 BUCKET = "plinth-000000000000-us-east-1"
 PUSH = re.compile(r"docker push [^/\s]+/(?P<repository>\S+):(?P<tag>[^\s`]+)")
+CLIENT = {"AWS_ENDPOINT_URL": ENDPOINT, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test",
+          "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 def client(service: str, region: str = "us-east-1"):
@@ -25,55 +29,30 @@ def client(service: str, region: str = "us-east-1"):
 
 def main() -> int:
     path = Path(sys.argv[1])
-    s3 = client("s3")
-    name = yaml.safe_load(path.read_text())["name"]
-    key = f"environments/{name}{path.suffix}"
     begun = time.monotonic()
-    version = s3.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())["VersionId"]
-    print(f"uploaded {path} to s3://{BUCKET}/{key}; nothing else is called")
-    status = follow(s3, name, version, begun)
-    print(f"\n{name} is {status['state']} after {time.monotonic() - begun:.1f} s")
-    for fault in status.get("faults", []):
-        print(f"  {path}:{fault['line']}:{fault['column']}: {fault['path']}: {fault['message']}")
-    if "fault" in status:
-        print(f"  {status['fault'].get('state', 'the run')}: {status['fault']['message']}")
-    print(json.dumps(status["outputs"], indent=2))
+    code = apply(path)
+    if code:
+        return code
+    name = yaml.safe_load(path.read_text())["name"]
+    print(f"\nready {time.monotonic() - begun:.1f} s after the upload; its parts took\n{durations(name)}")
     print(f"\nwhat now exists, as AWS's API reports it:\n{table_of(name)}\n")
-    print(f"look further: AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test "
-          f"aws --region us-east-1 --endpoint-url {ENDPOINT} ecs list-clusters")
-    return 0 if status["state"] == "ready" else 1
+    print("look further, with any AWS client (`make down` ends it all):\n"
+          f"  export AWS_ENDPOINT_URL={ENDPOINT} AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=test "
+          "AWS_SECRET_ACCESS_KEY=test\n"
+          f"  .venv/bin/aws ecs list-clusters; .venv/bin/aws s3 cp s3://{BUCKET}/status/{name}.json -")
+    return 0
 
 
-def table_of(name: str) -> str:
-    os.environ.update(AWS_ENDPOINT_URL=ENDPOINT, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
-    return inventory.table([record for record in inventory.take("us-east-1") if record.belongs_to(name)])
-
-
-def follow(s3, name: str, version: str, begun: float) -> dict:
-    """Prints what is new until the status of this version is settled."""
-    told: dict[str, tuple] = {}
-    while True:
-        status = read(s3, f"status/{name}.json") or {}
-        if status.get("version") == version:
-            tell(s3, name, status["run"], told, begun)
-            if status["state"] not in ("provisioning", "destroying"):
-                return status
-        time.sleep(0.2)
-
-
-def tell(s3, name: str, run: str, told: dict[str, tuple], begun: float) -> None:
-    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"runs/{name}/{run}/steps/").get("Contents", [])
-    for key in [item["Key"] for item in listed]:
-        step = read(s3, key)
-        news = (step["status"], step.get("message"))
-        if told.get(key) == news:
-            continue
-        told[key] = news
-        seconds = time.monotonic() - begun
-        print(f"{seconds:6.1f} s  {step['operation']:7} {step['state']:13} {step['status']:8} "
-              f"{step.get('message', '')}".rstrip(), flush=True)
-        if asked := PUSH.search(step.get("message") or ""):
+def apply(path: Path) -> int:
+    """`plinth apply`, as a user runs it; what it asks to be pushed is put here."""
+    plinth = Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "debug" / "plinth"
+    command = subprocess.Popen([plinth, "apply", path], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, **CLIENT})
+    for line in command.stdout:
+        print(line, end="", flush=True)
+        if asked := PUSH.search(line):
             put_image(asked["repository"], asked["tag"])
+    return command.wait()
 
 
 def put_image(repository: str, tag: str) -> None:
@@ -81,14 +60,23 @@ def put_image(repository: str, tag: str) -> None:
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
                 "config": {}, "layers": []}
     client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=json.dumps(manifest))
-    print(f"          the demo puts an image as {repository}:{tag}, since the run asked for it", flush=True)
+    print(f"           the demo puts an image as {repository}:{tag}, since the run asks for it", flush=True)
 
 
-def read(s3, key: str) -> dict | None:
-    try:
-        return json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    except s3.exceptions.NoSuchKey:
-        return None
+def durations(name: str) -> str:
+    """How long each step took from its first pass to its last."""
+    steps = json.loads(client("s3").get_object(Bucket=BUCKET, Key=f"status/{name}.json")["Body"].read())["steps"]
+    lines = []
+    for step in steps:
+        if step["operation"] == "ensure":
+            since, until = (datetime.fromisoformat(step[each][:26].rstrip("Z")) for each in ("since", "at"))
+            lines.append(f"  {step['state']:13} {(until - since).total_seconds():5.1f} s")
+    return "\n".join(lines)
+
+
+def table_of(name: str) -> str:
+    os.environ.update(CLIENT)
+    return inventory.table([record for record in inventory.take("us-east-1") if record.belongs_to(name)])
 
 
 if __name__ == "__main__":

@@ -1,41 +1,106 @@
-//! The `plinth` command.
+//! The `plinth` command: what can also be done with an upload and the console, with progress shown.
 #![allow(clippy::print_stdout, reason = "what a command answers goes to standard output")]
+
+mod apply;
+mod control_plane;
+mod destroy;
+mod follow;
+mod plan;
+mod secret;
+mod show;
+mod status;
+mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use control_plane::ControlPlane;
+use step::Result;
 
-/// Checks and builds container environments that a file describes.
+/// Builds, changes and takes away container environments on AWS, each described by one file.
 #[derive(Parser)]
-#[command(version)]
-enum Plinth {
-    /// Says all that is wrong with specs, without asking AWS.
+#[command(name = "plinth", version)]
+struct Plinth {
+    #[command(subcommand)]
+    command: Command,
+    /// The control plane's bucket; plinth-<account>-<region> where absent.
+    #[arg(long, global = true, env = "PLINTH_BUCKET")]
+    bucket: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say all that is wrong with specs, without asking AWS.
     Validate {
         /// The specs.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Say what `apply` would change, and change nothing.
+    Plan {
+        /// The spec.
+        file: PathBuf,
+    },
+    /// Upload a spec and follow the run that makes it real.
+    Apply {
+        /// The spec.
+        file: PathBuf,
+        /// Don't follow the run.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Say how an environment stands.
+    Status {
+        /// The environment's name.
+        name: String,
+        /// The status as the bucket holds it.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete an environment's spec and follow the run that takes the environment away.
+    Destroy {
+        /// The environment's name.
+        name: String,
+        /// Don't ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Put secrets' values.
+    #[command(subcommand)]
+    Secret(Secret),
 }
 
-fn main() -> ExitCode {
-    let Plinth::Validate { files } = Plinth::parse();
-    let mut code = ExitCode::SUCCESS;
-    for file in files {
-        let read = std::fs::read_to_string(&file);
-        let faults = match read.map(|text| spec::parse(&text, None)) {
-            Ok(Ok(_)) => {
-                println!("{}: ok", file.display());
-                continue;
-            }
-            Ok(Err(faults)) => {
-                faults.to_string().lines().map(|fault| format!("{}:{fault}", file.display())).collect()
-            }
-            Err(error) => vec![format!("reading {}: {error}", file.display())],
-        };
-        for fault in faults {
-            println!("{fault}");
+#[derive(Subcommand)]
+enum Secret {
+    /// Put a secret's value, read from standard input.
+    Set {
+        /// The environment's name.
+        name: String,
+        /// The secret's name in the spec.
+        secret: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let plinth = Plinth::parse();
+    match Box::pin(run(plinth)).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("plinth: {error}");
+            ExitCode::FAILURE
         }
-        code = ExitCode::FAILURE;
     }
-    code
+}
+
+async fn run(plinth: Plinth) -> Result<ExitCode> {
+    let connect = || ControlPlane::connect(plinth.bucket.clone());
+    match plinth.command {
+        Command::Validate { files } => Ok(validate::run(&files)),
+        Command::Plan { file } => plan::run(&connect().await?, &file).await,
+        Command::Apply { file, no_wait } => apply::run(&connect().await?, &file, no_wait).await,
+        Command::Status { name, json } => status::run(&connect().await?, &name, json).await,
+        Command::Destroy { name, yes } => destroy::run(&connect().await?, &name, yes).await,
+        Command::Secret(Secret::Set { name, secret }) => secret::set(&connect().await?, &name, &secret).await,
+    }
 }

@@ -4,12 +4,15 @@
 //! `section/`), parsing that remembers where everything stood, every fault that can be found
 //! without asking AWS, references between sections, and the JSON Schema made from the types.
 
-pub mod check;
+mod check;
 pub mod fault;
+mod normalise;
 pub mod parse;
 pub mod reference;
 pub mod schema;
 pub mod section;
+mod structure;
+mod tree;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -18,8 +21,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, Faults};
-pub use parse::parse;
+pub use parse::{SIZE_LIMIT, parse};
 pub use reference::{Part, Reference, Section, Text};
+pub use schema::schema;
 pub use section::api::{Api, ApiKind, Period, Quota, Route, UsagePlan};
 pub use section::cluster::{Capacity, Cluster};
 pub use section::load_balancer::{Balancer, Kind, Listener, Protocol, Scheme, Target, targets};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
-use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErrorMetadata};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use lambda_runtime::Diagnostic;
 
 /// What a step answers when it has no output.
@@ -74,7 +74,7 @@ impl Error {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let Some(code) = error.code() else {
-            return Self::Throttled(format!("{what}: {}", DisplayErrorContext(error)));
+            return Self::Throttled(format!("{what}: {}", chain(error)));
         };
         let message = format!("{what}: {code}: {}", error.message().unwrap_or("no message"));
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
@@ -88,6 +88,20 @@ impl Error {
             Self::Failed(message)
         }
     }
+}
+
+/// An error and what it came from, in one line; where one repeats another it is told once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 /// The codes services use for "slow down".

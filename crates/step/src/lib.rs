@@ -33,7 +33,7 @@ pub use outputs::{
 };
 pub use progress::{Progress, State};
 pub use request::{Location, Operation, Request, Run};
-pub use runtime::{config, in_region, read, run, spec_keys, write};
+pub use runtime::{config, in_region, read, read_if_there, run, spec_keys, write};
 pub use side_by_side::side_by_side;
 pub use status::{EnvironmentState, RunFault, Status, status_key};
 pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, missing_tags};

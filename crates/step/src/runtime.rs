@@ -127,6 +127,15 @@ pub async fn read<T: DeserializeOwned>(s3: &Client, bucket: &str, key: &str) -> 
     parse(object.doing(|| format!("reading s3://{bucket}/{key}"))?.body, key).await
 }
 
+/// The same; none if there is no such object.
+pub async fn read_if_there<T: DeserializeOwned>(s3: &Client, bucket: &str, key: &str) -> Result<Option<T>> {
+    let object = s3.get_object().bucket(bucket).key(key).send().await;
+    match object.unless_absent(&["NoSuchKey"], || format!("reading s3://{bucket}/{key}"))? {
+        None => Ok(None),
+        Some(object) => parse(object.body, key).await.map(Some),
+    }
+}
+
 async fn parse<T: DeserializeOwned>(body: ByteStream, key: &str) -> Result<T> {
     let bytes = body.collect().await.map_err(|error| Error::Throttled(format!("reading {key}: {error}")))?;
     serde_json::from_slice(&bytes.into_bytes())

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use spec::Fault;
 
 use crate::{Outputs, Progress};
@@ -85,7 +86,48 @@ pub struct RunFault {
     pub message: String,
 }
 
+impl RunFault {
+    /// Reads `$states.errorOutput`, or a failed execution's own error. A nested execution's fault is
+    /// `States.TaskFailed`, with the child's description as its Cause; a Lambda's Cause is JSON with an
+    /// `errorMessage`.
+    /// Source: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
+    pub fn caught(output: &Value) -> Self {
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let error = text(output, "Error").unwrap_or_else(|| "States.TaskFailed".to_owned());
+        let cause = text(output, "Cause").unwrap_or_default();
+        match serde_json::from_str::<Value>(&cause) {
+            Ok(inner) if inner.get("Error").is_some() => Self::caught(&inner),
+            Ok(inner) if inner.get("errorMessage").is_some() => {
+                Self { error, state: None, message: text(&inner, "errorMessage").unwrap_or_default() }
+            }
+            _ => Self { error, state: None, message: cause },
+        }
+    }
+}
+
 /// The object that holds an environment's status.
 pub fn status_key(environment: &str) -> String {
     format!("status/{environment}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_nested_lambdas_message_is_found() {
+        let lambda =
+            json!({ "errorType": "Conflict", "errorMessage": "ECS cluster (demo) exists" }).to_string();
+        let child = json!({ "Status": "FAILED", "Error": "Conflict", "Cause": lambda }).to_string();
+        let fault = RunFault::caught(&json!({ "Error": "States.TaskFailed", "Cause": child }));
+        assert_eq!((fault.error.as_str(), fault.message.as_str()), ("Conflict", "ECS cluster (demo) exists"));
+    }
+
+    #[test]
+    fn a_fault_of_the_machine_itself_is_told_as_it_is() {
+        let fault = RunFault::caught(&json!({ "Error": "States.Timeout", "Cause": "took too long" }));
+        assert_eq!((fault.error.as_str(), fault.message.as_str()), ("States.Timeout", "took too long"));
+    }
 }

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{Fault, Faults, Spec};
-use step::{Asked, EnvironmentState, Error, Location, Result, Run, Status, Trigger, status_key, write};
+use step::{
+    Asked, EnvironmentState, Error, Location, Result, Run, Status, Trigger, read_if_there, status_key, write,
+};
 
 use source::Source;
 
@@ -158,7 +160,7 @@ impl Accept {
     }
 
     async fn status(&self, environment: &str) -> Result<Option<Status>> {
-        source::json(&self.s3, &self.bucket, &status_key(environment)).await
+        read_if_there(&self.s3, &self.bucket, &status_key(environment)).await
     }
 
     /// Says that a run is under way, and in which region: later specs may not move it.

@@ -1,7 +1,5 @@
 //! The spec's object under `environments/`.
 
-use aws_sdk_s3::Client;
-use serde::de::DeserializeOwned;
 use step::{Asked, Doing, Error, Result, Trigger, spec_keys};
 
 use crate::Accept;
@@ -68,16 +66,4 @@ async fn store(accept: &Accept, environment: &str, text: &str) -> Result<Source>
         accept.s3.put_object().bucket(&accept.bucket).key(&target).body(text.as_bytes().to_vec().into());
     let put = put.send().await.doing(|| format!("writing s3://{}/{target}", accept.bucket))?;
     Ok(Source { text: Some(text.to_owned()), version: put.version_id })
-}
-
-/// A JSON object, if it is there.
-pub(crate) async fn json<T: DeserializeOwned>(s3: &Client, bucket: &str, key: &str) -> Result<Option<T>> {
-    let what = || format!("reading s3://{bucket}/{key}");
-    let object = s3.get_object().bucket(bucket).key(key).send().await;
-    let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { return Ok(None) };
-    let bytes =
-        object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
-    serde_json::from_slice(&bytes.into_bytes())
-        .map(Some)
-        .map_err(|error| Error::Failed(format!("{}: {error}", what())))
 }

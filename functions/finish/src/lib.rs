@@ -3,8 +3,6 @@
 //! It runs as the last state of the machine, on a caught fault, and from a rule on executions that
 //! `FAILED`, `TIMED_OUT` or were `ABORTED`, since no Catch sees those. Doing it twice is doing it once.
 
-mod fault;
-
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::{Client as S3, operation::list_objects_v2::ListObjectsV2Output};
@@ -15,7 +13,7 @@ use serde_json::{Value, json};
 use spec::Faults;
 use step::{
     Asked, Doing, EnvironmentState, Error, Lock, Outputs, Progress, Result, Run, RunFault, Status, Trigger,
-    lock_key, spec_keys, status_key, write,
+    lock_key, read_if_there, spec_keys, status_key, write,
 };
 
 /// What the machine sends at a run's end.
@@ -117,7 +115,7 @@ impl Finish {
 
     /// A run that the machine brought to its end.
     async fn ended(&self, ended: Ended) -> Result<Finished> {
-        let fault = ended.fault.as_ref().map(fault::read);
+        let fault = ended.fault.as_ref().map(RunFault::caught);
         let asked = Trigger::read(&ended.input).map(|trigger| trigger.action);
         if asked == Ok(Asked::Plan) {
             // Who asks for a plan reads the execution: the environment stands as it stood.
@@ -269,16 +267,8 @@ impl Finish {
         Ok(steps)
     }
 
-    /// A JSON object, if it is there.
     async fn json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let what = || format!("reading s3://{}/{key}", self.bucket);
-        let object = self.s3.get_object().bucket(&self.bucket).key(key).send().await;
-        let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { return Ok(None) };
-        let bytes =
-            object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
-        serde_json::from_slice(&bytes.into_bytes())
-            .map(Some)
-            .map_err(|error| Error::Failed(format!("{}: {error}", what())))
+        read_if_there(&self.s3, &self.bucket, key).await
     }
 }
 

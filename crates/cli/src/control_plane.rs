@@ -1,0 +1,72 @@
+//! Where the control plane is, and how to speak to it.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client as S3;
+use aws_sdk_sfn::Client as StepFunctions;
+use aws_sdk_sts::Client as Sts;
+use step::{Doing, Error, Result, Status, read_if_there, spec_keys, status_key};
+
+/// The control plane of an account and region.
+pub(crate) struct ControlPlane {
+    pub(crate) aws: SdkConfig,
+    pub(crate) s3: S3,
+    pub(crate) sfn: StepFunctions,
+    pub(crate) bucket: String,
+    /// The ARN of the `environment` machine.
+    pub(crate) machine: String,
+}
+
+impl ControlPlane {
+    /// Finds it with the environment's credentials and region (`AWS_PROFILE`, `AWS_REGION`,
+    /// `AWS_ENDPOINT_URL`).
+    pub(crate) async fn connect(bucket: Option<String>) -> Result<Self> {
+        let aws = step::config().await;
+        let region = aws.region().map(ToString::to_string).ok_or_else(|| {
+            Error::Failed("no region is set: set AWS_REGION, or a region in your AWS profile".to_owned())
+        })?;
+        let caller = Sts::new(&aws).get_caller_identity().send().await;
+        let caller = caller.doing(|| "asking AWS who you are (see `aws sts get-caller-identity`)")?;
+        let account = caller.account().unwrap_or_default();
+        let partition = caller.arn().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
+        Ok(Self {
+            s3: S3::new(&aws),
+            sfn: StepFunctions::new(&aws),
+            bucket: bucket.unwrap_or_else(|| format!("plinth-{account}-{region}")),
+            machine: format!("arn:{partition}:states:{region}:{account}:stateMachine:plinth-environment"),
+            aws,
+        })
+    }
+
+    /// How an environment stands; none if it was never heard of.
+    pub(crate) async fn status(&self, name: &str) -> Result<Option<Status>> {
+        let status = read_if_there(&self.s3, &self.bucket, &status_key(name)).await;
+        status.map_err(|error| match error {
+            Error::Failed(message) if message.contains("NoSuchBucket") => {
+                let bucket = &self.bucket;
+                Error::Failed(format!("{message}; no control plane's bucket is called {bucket}: deploy one with `make deploy`, or name its bucket with --bucket"))
+            }
+            error => error,
+        })
+    }
+
+    /// The objects that hold an environment's spec: one, or none.
+    pub(crate) async fn specs(&self, name: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for key in spec_keys(name) {
+            let head = self.s3.head_object().bucket(&self.bucket).key(&key).send().await;
+            let head = head.unless_absent(&["NotFound", "NoSuchKey"], || {
+                format!("looking at s3://{}/{key}", self.bucket)
+            });
+            found.extend(head?.map(|_| key));
+        }
+        Ok(found)
+    }
+
+    /// How often to look how far a run is. A control plane on this machine is asked more often.
+    pub(crate) fn pace(&self) -> Duration {
+        let millis = if self.aws.endpoint_url().is_some() { 200 } else { 2000 };
+        Duration::from_millis(millis)
+    }
+}

@@ -1,0 +1,111 @@
+//! How progress, changes and outputs look.
+
+use step::{Action, Change, Field, Progress, State, Status};
+
+/// A step's line: when, which, how it stands, and why.
+pub(crate) fn progress(seconds: f64, progress: &Progress) -> String {
+    let status = match progress.status {
+        State::Working => "working",
+        State::Waiting => "waiting",
+        State::Done => "done",
+        State::Failed => "failed",
+    };
+    let operation = match progress.operation {
+        step::Operation::Plan => "plan",
+        step::Operation::Ensure => "ensure",
+        step::Operation::Prune => "prune",
+    };
+    let changes = match progress.changes.len() {
+        0 => String::new(),
+        1 => "1 change".to_owned(),
+        count => format!("{count} changes"),
+    };
+    let message = progress.message.clone().unwrap_or(changes);
+    format!("{seconds:7.1} s  {operation:7} {:13} {status:8} {message}", progress.state).trim_end().to_owned()
+}
+
+/// What makes a step's line worth showing again: all of it but its numbers, which grow while it waits.
+pub(crate) fn news(progress: &Progress) -> String {
+    let message = progress.message.as_deref().unwrap_or_default();
+    let words: String = message.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+    format!("{:?} {words}", progress.status)
+}
+
+/// A change's lines, as a plan shows them.
+pub(crate) fn change(change: &Change) -> String {
+    let sign = match change.action {
+        Action::Create => '+',
+        Action::Update => '~',
+        Action::Delete => '-',
+    };
+    let fields = change.fields.iter().map(field);
+    std::iter::once(format!("{sign} {}", change.address)).chain(fields).collect::<Vec<_>>().join("\n")
+}
+
+fn field(field: &Field) -> String {
+    match &field.found {
+        None => format!("    {}: {}", field.name, field.wanted),
+        Some(found) => format!("    {}: {found} -> {}", field.name, field.wanted),
+    }
+}
+
+/// How many changes of each kind there are.
+pub(crate) fn summary(changes: &[Change]) -> String {
+    let count = |action| changes.iter().filter(|change| change.action == action).count();
+    let (create, update, delete) = (count(Action::Create), count(Action::Update), count(Action::Delete));
+    if changes.is_empty() {
+        return "nothing to change".to_owned();
+    }
+    format!("{create} to create, {update} to change, {delete} to delete")
+}
+
+/// Why a run didn't end well, with what to do.
+pub(crate) fn fault(file: &str, status: &Status) -> String {
+    let own = status.fault.as_ref().map(|fault| {
+        let state = fault.state.as_deref().unwrap_or("the run");
+        format!("{state}: {}", fault.message)
+    });
+    let faults = status
+        .faults
+        .iter()
+        .map(|fault| format!("{file}:{}:{}: {}: {}", fault.line, fault.column, fault.path, fault.message));
+    own.into_iter().chain(faults).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use step::Operation;
+
+    use super::*;
+
+    fn waiting(message: &str) -> Progress {
+        let message = Some(message.to_owned());
+        Progress { status: State::Waiting, message, ..Progress::begin(Operation::Ensure, "Network") }
+    }
+
+    #[test]
+    fn a_line_tells_when_which_and_why() {
+        let line = progress(12.34, &waiting("NAT gateway (demo) is pending"));
+        assert_eq!(line, "   12.3 s  ensure  Network       waiting  NAT gateway (demo) is pending");
+    }
+
+    #[test]
+    fn a_wait_whose_numbers_grow_is_no_news() {
+        assert_eq!(
+            news(&waiting("pending, 5 s of about 2 min")),
+            news(&waiting("pending, 25 s of about 2 min"))
+        );
+        assert_ne!(news(&waiting("pending")), news(&waiting("deleting")));
+    }
+
+    #[test]
+    fn a_plan_shows_what_is_and_what_will_be() {
+        let found = Some("FARGATE_SPOT".to_owned());
+        let field = Field { name: "capacity".to_owned(), found, wanted: "FARGATE".to_owned() };
+        let update = Change::update("cluster", vec![field]).expect("a change");
+        assert_eq!(change(&update), "~ cluster\n    capacity: FARGATE_SPOT -> FARGATE");
+        let create = Change::create("services.app").with("desired", 2);
+        assert_eq!(change(&create), "+ services.app\n    desired: 2");
+        assert_eq!(summary(&[update, create]), "1 to create, 1 to change, 0 to delete");
+    }
+}

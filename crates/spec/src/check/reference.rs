@@ -1,0 +1,174 @@
+//! References: to what is there, of a kind that fits where they stand.
+
+use super::Check;
+use crate::{Part, Reference, Section, Statement, Text, structure::instead};
+
+/// Where a reference stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// A listener's target.
+    Target,
+    /// An API's balancer.
+    Link,
+    /// A statement's resources.
+    Resource,
+    /// An environment variable.
+    Variable,
+    /// A service's image or command.
+    Plain,
+}
+
+pub(super) fn check(check: &mut Check<'_>) {
+    let spec = check.spec;
+    for (key, role) in &spec.roles {
+        statements(check, &["roles", key], &role.allow);
+    }
+    for (key, balancer) in &spec.load_balancers {
+        for (name, listener) in &balancer.listeners {
+            text(
+                check,
+                &["loadBalancers", key, "listeners", name, "default"],
+                &listener.default,
+                Use::Target,
+            );
+        }
+    }
+    for (key, service) in &spec.services {
+        text(check, &["services", key, "image"], &service.image, Use::Plain);
+        for (index, word) in service.command.iter().enumerate() {
+            text(check, &["services", key, "command", &index.to_string()], word, Use::Plain);
+        }
+        for (name, value) in &service.environment {
+            text(check, &["services", key, "environment", name], value, Use::Variable);
+        }
+        if let Some(role) = &service.role {
+            statements(check, &["services", key, "role"], &role.allow);
+        }
+    }
+    for (key, api) in &spec.apis {
+        text(check, &["apis", key, "link"], &api.link, Use::Link);
+    }
+}
+
+fn statements(check: &mut Check<'_>, path: &[&str], allow: &[Statement]) {
+    for (index, statement) in allow.iter().enumerate() {
+        for (number, resource) in statement.resources.iter().enumerate() {
+            let (index, number) = (index.to_string(), number.to_string());
+            let path = [path, &["allow", &index, "resources", &number]].concat();
+            text(check, &path, resource, Use::Resource);
+        }
+    }
+}
+
+fn text(check: &mut Check<'_>, path: &[&str], text: &Text, place: Use) {
+    if place == Use::Target && text.whole().is_none_or(|reference| reference.section != Section::Services) {
+        check.fault(path, "write the service that answers, such as ${services.api}");
+        return;
+    }
+    for reference in text.references() {
+        let whole = matches!(text.parts.as_slice(), [Part::Reference(_)]);
+        if let Err(message) = exists(check, reference).and_then(|()| fits(check, reference, place, whole)) {
+            check.fault(path, format!("${{{reference}}}: {message}"));
+        }
+    }
+}
+
+/// What a reference names is in the spec.
+fn exists(check: &Check<'_>, reference: &Reference) -> Result<(), String> {
+    let spec = check.spec;
+    let Some(name) = &reference.name else { return Ok(()) };
+    let known: Vec<&str> = match reference.section {
+        Section::Secrets => spec.secrets.keys().map(String::as_str).collect(),
+        Section::Roles => spec.roles.keys().map(String::as_str).collect(),
+        Section::Repositories => spec.repositories.keys().map(String::as_str).collect(),
+        Section::LoadBalancers => spec.load_balancers.keys().map(String::as_str).collect(),
+        Section::Services => spec.services.keys().map(String::as_str).collect(),
+        Section::Apis => spec.apis.keys().map(String::as_str).collect(),
+        _ => return Ok(()),
+    };
+    if known.contains(&name.as_str()) {
+        return Ok(());
+    }
+    let section = reference.section.word();
+    if known.is_empty() {
+        return Err(format!("the spec has no {section}"));
+    }
+    Err(format!("there is no \"{name}\" in {section}; {}", instead(name, &known)))
+}
+
+/// What a reference stands for fits where it stands, and is known by then.
+fn fits(check: &Check<'_>, reference: &Reference, place: Use, whole: bool) -> Result<(), String> {
+    let attribute = reference.attribute.first().map(String::as_str);
+    if reference.attribute.len() > 1 {
+        return Err("at most one word follows a name".to_owned());
+    }
+    let known = match (reference.section, attribute) {
+        (Section::Environment | Section::Region | Section::Account | Section::Roles, None)
+        | (Section::Cluster, Some("name"))
+        | (Section::Repositories, None | Some("arn" | "name")) => true,
+        (Section::LoadBalancers, None) => place == Use::Link,
+        (Section::Services, _) => place == Use::Target,
+        (Section::Network, Some("vpc" | "cidr"))
+        | (Section::Cluster, Some("arn"))
+        | (Section::LoadBalancers, Some("host" | "arn")) => return before_roles(place),
+        (Section::Secrets, key) => return secret(check, reference, key, place, whole),
+        _ => false,
+    };
+    if known { Ok(()) } else { Err(remedy(reference.section).to_owned()) }
+}
+
+/// What can be written of a section.
+fn remedy(section: Section) -> &'static str {
+    match section {
+        Section::Environment | Section::Region | Section::Account | Section::Roles => "nothing follows this",
+        Section::Network => "write ${network.vpc} or ${network.cidr}",
+        Section::Cluster => "write ${cluster.name} or ${cluster.arn}",
+        Section::Repositories => "a repository has its URI, `.arn` and `.name`",
+        Section::LoadBalancers => "a load balancer has `.host` and `.arn`",
+        Section::Services => "a service can only be a listener's `default`",
+        Section::Apis => "APIs are made after services and roles, which therefore can't know of them",
+        Section::Secrets => "a secret has the keys of its value",
+    }
+}
+
+/// Roles are made before networks and balancers are known.
+fn before_roles(place: Use) -> Result<(), String> {
+    if place == Use::Resource {
+        return Err("roles are made before this is known; write an ARN with *".to_owned());
+    }
+    Ok(())
+}
+
+/// A secret's value never stands in a text: ECS hands it to the container by reference.
+fn secret(
+    check: &Check<'_>,
+    reference: &Reference,
+    key: Option<&str>,
+    place: Use,
+    whole: bool,
+) -> Result<(), String> {
+    match place {
+        Use::Resource if key.is_some() => {
+            return Err("a statement is about the whole secret; leave the key out".to_owned());
+        }
+        Use::Resource => return Ok(()),
+        Use::Variable if whole => {}
+        Use::Variable => {
+            return Err(
+                "a secret is a variable's whole value, or its value would be in plain sight".to_owned()
+            );
+        }
+        _ => return Err("a secret may only be an environment variable, or a statement's resource".to_owned()),
+    }
+    let secret = reference.name.as_ref().and_then(|name| check.spec.secrets.get(name));
+    let Some(generate) = secret.and_then(|secret| secret.generate.as_ref()) else { return Ok(()) };
+    match (key, generate.username.is_some()) {
+        (None, _) | (Some("username" | "password"), true) => Ok(()),
+        (Some(_), true) => {
+            Err("a generated secret with a user name has `.username` and `.password`".to_owned())
+        }
+        (Some(_), false) => {
+            Err("a secret generated without a `username` is the password itself, and has no keys".to_owned())
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a spec leaves to us, filled in, so that steps find it written.
+
+use ipnet::Ipv4Net;
+
+use crate::{Cluster, Network, Spec};
+
+/// The addresses of a VPC whose spec says none.
+const CIDR: &str = "10.0.0.0/16";
+
+/// The smallest prefix of a subnet that is cut by us: 4,096 addresses.
+const PREFIX: u8 = 20;
+
+/// Makes a network and a cluster where something needs them, and cuts a new VPC into subnets.
+pub(crate) fn normalise(spec: &mut Spec) {
+    if !spec.services.is_empty() || !spec.load_balancers.is_empty() {
+        spec.network.get_or_insert_default();
+    }
+    if !spec.services.is_empty() {
+        spec.cluster.get_or_insert_with(Cluster::default);
+    }
+    if let Some(network) = spec.network.as_mut().filter(|network| network.vpc.is_none()) {
+        addresses(network);
+    }
+}
+
+fn addresses(network: &mut Network) {
+    let cidr = network.cidr.get_or_insert_with(|| CIDR.to_owned());
+    if network.public.is_empty() && network.private.is_empty() {
+        // Addresses that can't be cut are a fault that the check tells.
+        let blocks = cidr.parse().ok().and_then(|cidr| cut(cidr, 2 * usize::from(network.zones)));
+        let mut public = blocks.unwrap_or_default();
+        network.private = public.split_off(public.len() / 2);
+        network.public = public;
+    }
+    let zones = network.public.len().max(network.private.len());
+    network.zones = u8::try_from(zones).unwrap_or(u8::MAX);
+}
+
+/// So many equal subnets; none if they would be smaller than AWS takes.
+fn cut(cidr: Ipv4Net, count: usize) -> Option<Vec<String>> {
+    let bits = u8::try_from(count.next_power_of_two().trailing_zeros()).ok()?;
+    let prefix = (cidr.prefix_len() + bits).max(PREFIX);
+    let subnets = cidr.subnets(prefix).ok().filter(|_| prefix <= 28)?;
+    Some(subnets.take(count).map(|subnet| subnet.to_string()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(cidr: &str, zones: u8) -> Network {
+        let mut network = Network { cidr: Some(cidr.to_owned()), zones, ..Network::default() };
+        addresses(&mut network);
+        network
+    }
+
+    #[test]
+    fn a_vpc_is_cut_into_public_subnets_and_then_private_ones() {
+        let network = network("10.0.0.0/16", 2);
+        assert_eq!(network.public, ["10.0.0.0/20", "10.0.16.0/20"]);
+        assert_eq!(network.private, ["10.0.32.0/20", "10.0.48.0/20"]);
+    }
+
+    #[test]
+    fn a_small_vpc_is_cut_as_far_as_aws_takes() {
+        assert_eq!(network("10.0.0.0/26", 2).private, ["10.0.0.32/28", "10.0.0.48/28"]);
+        assert_eq!(network("10.0.0.0/27", 2).private, Vec::<String>::new());
+    }
+}

@@ -1,6 +1,20 @@
-//! What the tests that cross crates share.
+//! What the tests that cross crates share: AWS on this machine, with the control plane deployed to it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use aws_sdk_s3::Client as S3;
+use aws_sdk_sfn::Client as StepFunctions;
+use serde_json::{Value, json};
+use step::{Change, EnvironmentState, Progress, Status};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -15,29 +29,33 @@ pub fn file(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("reading {path}: {error}"))
 }
 
-/// AWS on this machine, with the control plane deployed to it; gone when dropped.
+/// The control plane's bucket on this machine.
+pub const BUCKET: &str = "plinth-000000000000-us-east-1";
+
+/// The `environment` machine.
+pub const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:plinth-environment";
+
+/// The one server of a test binary. Tests take turns, since they count its calls and take its
+/// inventory.
 pub struct Local {
     port: u16,
     /// The SDK's configuration to reach it with, unrestricted.
     pub aws: aws_config::SdkConfig,
+    _turn: MutexGuard<'static, ()>,
 }
 
-/// The control plane's bucket there.
-pub const BUCKET: &str = "plinth-000000000000-us-east-1";
+static TURN: Mutex<()> = Mutex::const_new(());
+static PORT: OnceLock<u16> = OnceLock::new();
 
 impl Local {
-    /// Starts it on a free port and deploys to it, the way `make demo` does.
+    /// The server, started and deployed to by whoever comes first, at its usual speed: nothing takes
+    /// longer than it must.
     ///
     /// # Panics
-    /// If either fails.
-    pub async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .expect("a port")
-            .port();
-        // State machines wait a fiftieth of what is written: nothing here takes longer.
-        script("up", port, &["--waits", "0.02"]);
-        script("deploy", port, &[]);
+    /// If it can't be started.
+    pub async fn take() -> Self {
+        let turn = TURN.lock().await;
+        let port = *PORT.get_or_init(start);
         let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
         let aws = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .region("us-east-1")
@@ -45,7 +63,46 @@ impl Local {
             .endpoint_url(format!("http://127.0.0.1:{port}"))
             .load()
             .await;
-        Self { port, aws }
+        let local = Self { port, aws, _turn: turn };
+        local.control("DELETE", "faults", None);
+        local.control("POST", "scale", Some(json!({ "scale": 0.0, "waits": 0.02 })));
+        local
+    }
+
+    /// The control plane's bucket.
+    pub fn s3(&self) -> S3 {
+        S3::new(&self.aws)
+    }
+
+    /// The machines.
+    pub fn sfn(&self) -> StepFunctions {
+        StepFunctions::new(&self.aws)
+    }
+
+    /// Asks the server itself: `infra/local/README.md` says what.
+    ///
+    /// # Panics
+    /// If it doesn't answer.
+    pub fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        let length = body.len();
+        write!(
+            stream,
+            "{method} /_local/{path} HTTP/1.1\r\nHost: local\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let start = body.find(['{', '[']).unwrap_or_else(|| panic!("{method} {path}: {answer}"));
+        let end = body.rfind(['}', ']']).expect("JSON");
+        serde_json::from_str(&body[start..=end]).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    }
+
+    /// Orders a fault.
+    pub fn fault(&self, fault: Value) {
+        self.control("POST", "faults", Some(fault));
     }
 
     /// Puts a spec under `environments/` and answers its version.
@@ -53,68 +110,170 @@ impl Local {
     /// # Panics
     /// If it can't be put.
     pub async fn upload(&self, name: &str, spec: &str) -> String {
-        let s3 = aws_sdk_s3::Client::new(&self.aws);
-        let put = s3.put_object().bucket(BUCKET).key(format!("environments/{name}.yaml"));
+        let put = self.s3().put_object().bucket(BUCKET).key(format!("environments/{name}.yaml"));
         let put = put.body(spec.as_bytes().to_vec().into()).send().await.expect("an upload");
         put.version_id.expect("a version")
     }
 
-    /// Deletes the spec.
-    ///
-    /// # Panics
-    /// If it can't be deleted.
-    pub async fn delete(&self, name: &str) {
-        let s3 = aws_sdk_s3::Client::new(&self.aws);
-        let delete = s3.delete_object().bucket(BUCKET).key(format!("environments/{name}.yaml"));
-        delete.send().await.expect("a deletion");
+    /// Uploads a spec and waits until the run it starts has settled.
+    pub async fn apply(&self, name: &str, spec: &str) -> Status {
+        let version = self.upload(name, spec).await;
+        self.status(name, |status| status.version.as_ref() == Some(&version) && settled(status)).await
     }
 
-    /// The environment's status once `settled` holds of it.
+    /// The same, where nothing else than `ready` will do.
     ///
     /// # Panics
-    /// If that takes more than a minute.
-    pub async fn status(&self, name: &str, settled: impl Fn(&step::Status) -> bool) -> step::Status {
-        let s3 = aws_sdk_s3::Client::new(&self.aws);
+    /// If it settles otherwise.
+    pub async fn ready(&self, name: &str, spec: &str) -> Status {
+        let status = self.apply(name, spec).await;
+        assert_eq!(status.state, EnvironmentState::Ready, "{:?} {:?}", status.fault, status.faults);
+        status
+    }
+
+    /// Deletes the spec and waits until the environment is gone.
+    ///
+    /// # Panics
+    /// If it doesn't go.
+    pub async fn destroy(&self, name: &str) {
+        let delete = self.s3().delete_object().bucket(BUCKET).key(format!("environments/{name}.yaml"));
+        delete.send().await.expect("a deletion");
+        let gone = |status: &Status| status.version.is_none() && settled(status);
+        let status = self.status(name, gone).await;
+        assert_eq!(status.state, EnvironmentState::Destroyed, "{:?}", status.fault);
+    }
+
+    /// The environment's status once this holds of it.
+    ///
+    /// # Panics
+    /// If that takes more than two minutes.
+    pub async fn status(&self, name: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let mut last = None;
-        for _ in 0..300 {
-            if let Ok(status) = step::read::<step::Status>(&s3, BUCKET, &step::status_key(name)).await {
-                if settled(&status) {
+        for _ in 0..1200 {
+            if let Ok(status) = step::read::<Status>(&self.s3(), BUCKET, &step::status_key(name)).await {
+                if holds(&status) {
                     return status;
                 }
                 last = Some(status);
             }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("environment {name} has not settled in a minute: {last:#?}");
+        panic!("environment {name} hasn't come that far in two minutes: {last:#?}");
     }
 
-    /// The calls made since `number` that write to anything but the control plane's bucket, and the
-    /// number to go on from.
+    /// How far the steps of an environment's present run are.
+    pub async fn steps(&self, name: &str) -> Vec<Progress> {
+        let Ok(status) = step::read::<Status>(&self.s3(), BUCKET, &step::status_key(name)).await else {
+            return Vec::new();
+        };
+        let prefix = format!("runs/{name}/{}/steps/", status.run);
+        let Ok(listed) = self.s3().list_objects_v2().bucket(BUCKET).prefix(prefix).send().await else {
+            return Vec::new();
+        };
+        let mut steps = Vec::new();
+        for object in listed.contents() {
+            steps.extend(step::read(&self.s3(), BUCKET, object.key().unwrap_or_default()).await.ok());
+        }
+        steps
+    }
+
+    /// Waits until a step of the environment's run waits for this.
     ///
     /// # Panics
-    /// If the log of calls can't be read.
-    pub fn writes(&self, since: u64) -> (Vec<String>, u64) {
-        let url = format!("http://127.0.0.1:{}/_local/calls?since={since}", self.port);
-        let fetch = "import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())";
-        let output = std::process::Command::new(python()).args(["-c", fetch, &url]).output().expect("python");
-        let log: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a log of calls");
-        let calls = log["calls"].as_array().expect("calls");
+    /// If it doesn't within two minutes.
+    pub async fn waiting(&self, name: &str, message: &str) {
+        for _ in 0..1200 {
+            let steps = self.steps(name).await;
+            if steps.iter().any(|step| step.message.as_ref().is_some_and(|found| found.contains(message))) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no step of {name} waits for \"{message}\"");
+    }
+
+    /// Starts the machine as a person does in the console.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn start(&self, input: &Value) -> String {
+        let started = self.sfn().start_execution().state_machine_arn(MACHINE).input(input.to_string());
+        started.send().await.expect("an execution").execution_arn
+    }
+
+    /// Waits until an execution has ended, and answers its status.
+    ///
+    /// # Panics
+    /// If it doesn't within two minutes.
+    pub async fn ended(&self, execution: &str) -> String {
+        for _ in 0..1200 {
+            let described = self.sfn().describe_execution().execution_arn(execution).send().await;
+            let status = described.expect("an execution").status;
+            if status.as_str() != "RUNNING" {
+                return status.as_str().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{execution} hasn't ended in two minutes");
+    }
+
+    /// What a plan of this spec says.
+    ///
+    /// # Panics
+    /// If it doesn't succeed.
+    pub async fn plan(&self, spec: &str) -> Vec<Change> {
+        let spec = spec::parse(spec, None).expect("a spec");
+        let execution = self.start(&json!({ "action": "plan", "spec": spec })).await;
+        assert_eq!(self.ended(&execution).await, "SUCCEEDED");
+        let id = execution.rsplit(':').next().unwrap_or_default();
+        let prefix = format!("runs/{}/{id}/steps/plan-", spec.name);
+        let listed = self.s3().list_objects_v2().bucket(BUCKET).prefix(prefix).send().await.expect("steps");
+        let mut changes = Vec::new();
+        for object in listed.contents() {
+            let key = object.key().unwrap_or_default();
+            let step: Progress = step::read(&self.s3(), BUCKET, key).await.expect("a step");
+            changes.extend(step.changes);
+        }
+        changes
+    }
+
+    /// The number of the last call made.
+    pub fn calls_so_far(&self) -> u64 {
+        self.control("GET", "calls?since=0", None)["last"].as_u64().expect("a number")
+    }
+
+    /// The calls after this one.
+    ///
+    /// # Panics
+    /// If there is no log of them.
+    pub fn calls(&self, since: u64) -> Vec<Value> {
+        let log = self.control("GET", &format!("calls?since={since}"), None);
+        log["calls"].as_array().expect("calls").clone()
+    }
+
+    /// The calls after this one that write to anything but the control plane's bucket.
+    pub fn writes(&self, since: u64) -> Vec<String> {
         // Step Functions is the engine, and the bus hears of it: neither is what an environment consists of.
-        let engine = |call: &serde_json::Value| {
-            ["states", "lambda", "events"].iter().any(|service| call["service"] == *service)
+        let engine =
+            |call: &Value| ["states", "lambda", "events"].iter().any(|word| call["service"] == *word);
+        let calls = self.calls(since);
+        let writes = calls
+            .iter()
+            .filter(|call| call["write"] == true && call["bucket"] != BUCKET && !engine(call))
+            .filter(|call| call["function"].is_string());
+        let named = |call: &Value| {
+            let word = |field: &str| call[field].as_str().unwrap_or_default().to_owned();
+            format!("{}:{}", word("service"), word("action"))
         };
-        let writes =
-            calls.iter().filter(|call| call["write"] == true && call["bucket"] != BUCKET && !engine(call));
-        let last = calls.iter().filter_map(|call| call["number"].as_u64()).max().unwrap_or(since);
-        (writes.map(|call| format!("{}:{}", call["service"], call["action"])).collect(), last)
+        writes.map(named).collect()
     }
 
     /// Everything that exists, tagged or not, but for the control plane's own bucket's contents.
     ///
     /// # Panics
     /// If it can't be taken.
-    pub fn inventory(&self) -> serde_json::Value {
-        let output = std::process::Command::new(python())
+    pub fn inventory(&self) -> Value {
+        let output = Command::new(python())
             .args(["-m", "infra.local.inventory", "--json", "--region", "us-east-1"])
             .current_dir(root())
             .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
@@ -125,21 +284,84 @@ impl Local {
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
     }
+
+    /// What of an environment exists: each thing's kind and address, and how often.
+    pub fn standing(&self, environment: &str) -> Vec<String> {
+        let inventory = self.inventory();
+        let records = inventory.as_array().expect("records").iter();
+        let ours = records.filter(|record| record["tags"]["plinth:environment"] == *environment);
+        let mut standing: Vec<String> = ours
+            .map(|record| format!("{} {}", record["kind"], record["tags"]["plinth:address"]).replace('"', ""))
+            .collect();
+        standing.sort();
+        standing
+    }
+
+    /// An image as small as can be: no container runs here.
+    ///
+    /// # Panics
+    /// If it can't be put.
+    pub async fn put_image(&self, repository: &str, tag: &str) {
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {},
+            "layers": [],
+        });
+        let put = aws_sdk_ecr::Client::new(&self.aws).put_image().repository_name(repository).image_tag(tag);
+        put.image_manifest(manifest.to_string()).send().await.expect("an image");
+    }
+
+    /// Puts a secret's value.
+    ///
+    /// # Panics
+    /// If it can't be put.
+    pub async fn put_secret(&self, id: &str, value: &str) {
+        let secrets = aws_sdk_secretsmanager::Client::new(&self.aws);
+        secrets.put_secret_value().secret_id(id).secret_string(value).send().await.expect("a value");
+    }
+
+    /// Whether an environment's lock is free.
+    pub async fn is_free(&self, name: &str) -> bool {
+        self.s3().head_object().bucket(BUCKET).key(step::lock_key(name)).send().await.is_err()
+    }
 }
 
-impl Drop for Local {
-    fn drop(&mut self) {
-        script("down", self.port, &[]);
-    }
+/// Whether a run has come to its end.
+pub fn settled(status: &Status) -> bool {
+    !matches!(status.state, EnvironmentState::Provisioning | EnvironmentState::Destroying)
+}
+
+/// The addresses of changes.
+pub fn addresses(changes: &[Change]) -> BTreeSet<String> {
+    changes.iter().map(|change| change.address.clone()).collect()
 }
 
 fn python() -> String {
     std::env::var("PYTHON").unwrap_or_else(|_| root().join(".venv/bin/python").display().to_string())
 }
 
+/// Starts the server on a free port, and what stops it once this process has ended; then deploys.
+fn start() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = free.expect("a port").port();
+    script("up", port, &["--waits", "0.02"]);
+    Command::new("sh")
+        .args(["-c", "cat >/dev/null; exec infra/local/down"])
+        .current_dir(root())
+        .env("PLINTH_LOCAL_PORT", port.to_string())
+        .stdin(Stdio::piped())
+        .spawn()
+        // The pipe closes when this process ends, however it ends.
+        .map(std::mem::forget)
+        .expect("a shell");
+    script("deploy", port, &[]);
+    port
+}
+
 /// Runs one of `infra/local`'s scripts.
 fn script(name: &str, port: u16, arguments: &[&str]) {
-    let output = std::process::Command::new(root().join("infra/local").join(name))
+    let output = Command::new(root().join("infra/local").join(name))
         .args(arguments)
         .env("PLINTH_LOCAL_PORT", port.to_string())
         .env("CARGO_TARGET_DIR", target())

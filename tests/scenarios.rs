@@ -1,39 +1,399 @@
-//! Whole machines on AWS on this machine: environments come up, stay and go.
+//! Whole machines on AWS on this machine: environments come up, stay, change and go.
 
-use step::EnvironmentState;
-use tests::Local;
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::json;
+use step::{Action, EnvironmentState, State, Status};
+use tests::{BUCKET, Local, MACHINE, addresses};
+
+/// One task on Fargate of an image that anybody may pull.
+fn small(name: &str, rest: &str) -> String {
+    format!(
+        "
+apiVersion: plinth/v1
+name: {name}
+network: {{ nat: none, zones: 1 }}
+services:
+  app: {{ image: nginx:1, ports: [80], {rest} }}
+"
+    )
+}
+
+/// The same with a secret that has to be put by hand before its task can start.
+fn waiting(name: &str) -> String {
+    let service = small(name, "environment: { KEY: '${secrets.key}' }");
+    format!("{service}secrets: {{ key: {{ recovery: 0d }} }}\n")
+}
+
+async fn forget_status(local: &Local, name: &str) {
+    let delete = local.s3().delete_object().bucket(BUCKET).key(step::status_key(name));
+    delete.send().await.expect("a deletion");
+}
+
+/// How often the machine has run.
+async fn runs(local: &Local) -> usize {
+    let listed = local.sfn().list_executions().state_machine_arn(MACHINE).send().await;
+    listed.expect("executions").executions.len()
+}
 
 #[tokio::test]
-async fn an_environment_comes_up_stays_and_goes() {
-    let local = Local::start().await;
+async fn the_question_answering_system_comes_up_stays_as_it_is_and_goes() {
+    let local = Local::take().await;
     let before = local.inventory();
+    let (name, spec) = ("question-answering", tests::file("examples/question-answering.yaml"));
 
-    let spec = tests::file("examples/first.yaml");
-    let version = local.upload("first", &spec).await;
-    let of = |version: &str, state| {
-        let version = Some(version.to_owned());
-        move |status: &step::Status| status.version == version && status.state == state
-    };
-    let status = local.status("first", of(&version, EnvironmentState::Ready)).await;
-    assert_eq!(status.outputs.cluster.expect("a cluster").name, "first");
+    let planned = local.plan(&spec).await;
+    assert_eq!(local.inventory(), before, "a plan writes nothing");
+    let version = local.upload(name, &spec).await;
+    local.waiting(name, "docker push").await;
+    local.put_image("ecs-repo", "latest").await;
+    let of = |status: &Status| status.version.as_ref() == Some(&version) && tests::settled(status);
+    let status = local.status(name, of).await;
+    assert_eq!(status.state, EnvironmentState::Ready, "{:?}", status.fault);
+    assert!(status.outputs.apis["qa"].url.ends_with("/live"));
+    assert!(local.is_free(name).await);
 
-    let standing = local.inventory();
-    assert_ne!(standing, before);
+    // What the plan named is what stands, but for rules and revisions, which carry addresses of their own.
+    let standing = local.standing(name);
+    let missing: BTreeSet<String> = addresses(&planned)
+        .into_iter()
+        .filter(|address| !standing.iter().any(|found| found.ends_with(&format!(" {address}"))))
+        .collect();
+    assert_eq!(missing, BTreeSet::new(), "{standing:#?}");
 
-    // The same again, as a new version: nothing is written but by the control plane for itself.
-    let (_, since) = local.writes(0);
-    let version = local.upload("first", &spec).await;
-    local.status("first", of(&version, EnvironmentState::Ready)).await;
-    let (writes, _) = local.writes(since);
-    assert_eq!(writes, Vec::<String>::new());
+    // The same again, as a new version and without a status: AWS itself says that nothing is to be done.
+    forget_status(&local, name).await;
+    let since = local.calls_so_far();
+    local.ready(name, &spec).await;
+    assert_eq!(local.writes(since), Vec::<String>::new());
+    assert_eq!(local.plan(&spec).await, []);
 
-    // A bad spec leaves what stands.
-    let bad = local.upload("first", "{ apiVersion: plinth/v1, name: other, clutser: {} }").await;
-    let status = local.status("first", of(&bad, EnvironmentState::Rejected)).await;
-    assert!(!status.faults.is_empty());
-    assert_eq!(local.inventory(), standing);
-
-    local.delete("first").await;
-    local.status("first", |status| status.state == EnvironmentState::Destroyed).await;
+    local.destroy(name).await;
     assert_eq!(local.inventory(), before);
+    assert!(local.is_free(name).await);
+}
+
+#[tokio::test]
+async fn what_takes_time_is_waited_for_by_looking_again() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    local.control("POST", "scale", Some(json!({ "scale": 0.05 })));
+    let (name, spec) = ("question-answering", tests::file("examples/question-answering.yaml"));
+    let version = local.upload(name, &spec).await;
+    let mut waits = BTreeSet::new();
+    let mut put = false;
+    loop {
+        for step in local.steps(name).await.into_iter().filter(|step| step.status == State::Waiting) {
+            waits.insert(step.message.unwrap_or_default());
+        }
+        if !put && waits.iter().any(|wait| wait.contains("docker push")) {
+            local.put_image("ecs-repo", "latest").await;
+            put = true;
+        }
+        let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key(name)).await;
+        if let Ok(status) = status
+            && status.version.as_ref() == Some(&version)
+            && tests::settled(&status)
+        {
+            assert_eq!(status.state, EnvironmentState::Ready, "{:?}", status.fault);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for thing in ["NAT gateway", "VPC endpoint", "load balancer", "VPC link", "tasks run"] {
+        assert!(waits.iter().any(|wait| wait.contains(thing)), "nothing waited for a {thing}: {waits:#?}");
+    }
+    local.destroy(name).await;
+    assert_eq!(local.inventory(), before);
+}
+
+#[tokio::test]
+async fn a_changed_image_and_a_changed_secret_update_just_their_service() {
+    let local = Local::take().await;
+    let spec = |image: &str, key: &str| {
+        format!(
+            "
+apiVersion: plinth/v1
+name: change
+network: {{ nat: none, zones: 1 }}
+secrets: {{ one: {{ generate: {{}}, recovery: 0d }}, two: {{ generate: {{}}, recovery: 0d }} }}
+services:
+  changed: {{ image: '{image}', environment: {{ KEY: '${{secrets.{key}}}' }} }}
+  other: {{ image: nginx:1 }}
+"
+        )
+    };
+    local.ready("change", &spec("nginx:1", "one")).await;
+    for (image, key) in [("nginx:2", "one"), ("nginx:2", "two")] {
+        let planned = local.plan(&spec(image, key)).await;
+        let changed: BTreeSet<&str> = planned.iter().map(|change| change.address.as_str()).collect();
+        // The role that ECS starts tasks with may read the secret that is named, and no other.
+        let mut wanted = BTreeSet::from(["services.changed", "services.changed.definition"]);
+        wanted.extend((key == "two").then_some("services.changed.execution"));
+        assert_eq!(changed, wanted);
+
+        let since = local.calls_so_far();
+        local.ready("change", &spec(image, key)).await;
+        let mut writes: BTreeSet<String> = local.writes(since).into_iter().collect();
+        assert_eq!(writes.remove("iam:PutRolePolicy"), key == "two");
+        let expected = [
+            "ecs:DeleteTaskDefinitions",
+            "ecs:DeregisterTaskDefinition",
+            "ecs:RegisterTaskDefinition",
+            "ecs:TagResource",
+            "ecs:UpdateService",
+        ];
+        assert_eq!(writes, expected.map(str::to_owned).into());
+    }
+    local.destroy("change").await;
+}
+
+#[tokio::test]
+async fn a_field_changed_by_hand_shows_in_the_plan_as_that_field_and_is_mended() {
+    let local = Local::take().await;
+    let spec = small("drift", "desired: 2, logs: { retention: 7d }");
+    let status = local.ready("drift", &spec).await;
+
+    let ecs = aws_sdk_ecs::Client::new(&local.aws);
+    ecs.update_service()
+        .cluster("drift")
+        .service("drift-app")
+        .desired_count(3)
+        .send()
+        .await
+        .expect("an update");
+    let logs = aws_sdk_cloudwatchlogs::Client::new(&local.aws);
+    let put = logs.put_retention_policy().log_group_name("/plinth/drift/app").retention_in_days(1);
+    put.send().await.expect("a retention");
+    let ec2 = aws_sdk_ec2::Client::new(&local.aws);
+    let group = status.outputs.network.expect("a network").group;
+    let open =
+        ec2.authorize_security_group_ingress().group_id(&group).ip_protocol("tcp").cidr_ip("0.0.0.0/0");
+    open.from_port(22).to_port(22).send().await.expect("a rule");
+
+    let planned = local.plan(&spec).await;
+    let mut fields: Vec<String> = planned
+        .iter()
+        .flat_map(|change| {
+            let told = |field: &step::Field| {
+                let found = field.found.clone().unwrap_or_default();
+                format!("{} {}: {found} -> {}", change.address, field.name, field.wanted)
+            };
+            change.fields.iter().map(told)
+        })
+        .collect();
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "network.group ingress.tcp 22-22 0.0.0.0/0: open -> closed",
+            "services.app desired: 3 -> 2",
+            "services.app.logs retention: 1d -> 7d",
+        ]
+    );
+    local.ready("drift", &spec).await;
+    assert_eq!(local.plan(&spec).await, []);
+    local.destroy("drift").await;
+}
+
+#[tokio::test]
+async fn an_aborted_run_is_told_frees_its_lock_and_is_carried_on_from_the_console() {
+    let local = Local::take().await;
+    local.upload("abort", &waiting("abort")).await;
+    local.waiting("abort", "secrets.key has no value").await;
+    let running = local.status("abort", |_| true).await;
+    let execution = MACHINE.replace("stateMachine", "execution") + ":" + &running.run;
+    local.sfn().stop_execution().execution_arn(&execution).send().await.expect("a stop");
+    let status = local.status("abort", tests::settled).await;
+    assert_eq!(status.state, EnvironmentState::Failed);
+    assert!(status.fault.expect("a fault").message.contains("start it again"));
+    assert!(local.is_free("abort").await);
+
+    local.put_secret("abort-key", "value").await;
+    let since = local.calls_so_far();
+    let execution = local.start(&json!({ "environment": "abort" })).await;
+    assert_eq!(local.ended(&execution).await, "SUCCEEDED");
+    let status = local.status("abort", tests::settled).await;
+    assert_eq!(status.state, EnvironmentState::Ready);
+    // What was done isn't done again.
+    assert_eq!(local.writes(since), ["ecs:CreateService"]);
+    local.destroy("abort").await;
+}
+
+#[tokio::test]
+async fn the_same_event_twice_and_a_purged_old_version_change_nothing() {
+    let local = Local::take().await;
+    let first = local.upload("twice", &small("twice", "")).await;
+    local.status("twice", |status| status.state == EnvironmentState::Ready).await;
+    let status = local.ready("twice", &small("twice", "desired: 2")).await;
+
+    let execution = MACHINE.replace("stateMachine", "execution") + ":" + &status.run;
+    let event = local.sfn().describe_execution().execution_arn(execution).send().await.expect("a run").input;
+    let since = local.calls_so_far();
+    let again = local.start(&serde_json::from_str(&event.expect("an event")).expect("JSON")).await;
+    assert_eq!(local.ended(&again).await, "SUCCEEDED");
+    assert_eq!(local.writes(since), Vec::<String>::new());
+
+    let runs_before = runs(&local).await;
+    let purge = local.s3().delete_object().bucket(BUCKET).key("environments/twice.yaml").version_id(first);
+    purge.send().await.expect("a purge");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(runs(&local).await, runs_before);
+    assert_eq!(local.status("twice", |_| true).await, status);
+    local.destroy("twice").await;
+}
+
+#[tokio::test]
+async fn of_two_uploads_at_once_the_last_is_what_stands() {
+    let local = Local::take().await;
+    let specs = [small("race", "desired: 1"), small("race", "desired: 3")];
+    local.upload("race", &specs[0]).await;
+    let version = local.upload("race", &specs[1]).await;
+    let last = |status: &Status| {
+        status.version.as_ref() == Some(&version) && status.state == EnvironmentState::Ready
+    };
+    local.status("race", last).await;
+    assert_eq!(local.plan(&specs[1]).await, []);
+    assert!(local.is_free("race").await);
+    local.destroy("race").await;
+}
+
+#[tokio::test]
+async fn a_newer_spec_takes_over_from_a_run_that_waits() {
+    let local = Local::take().await;
+    local.upload("newer", &waiting("newer")).await;
+    local.waiting("newer", "secrets.key has no value").await;
+    local.ready("newer", &small("newer", "")).await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&local.aws);
+    assert!(secrets.describe_secret().secret_id("newer-key").send().await.is_err(), "dropped things go");
+    local.destroy("newer").await;
+}
+
+#[tokio::test]
+async fn the_console_takes_a_whole_spec_and_an_environments_name() {
+    let local = Local::take().await;
+    let spec = spec::parse(&small("console", ""), None).expect("a spec");
+    let execution = local.start(&json!({ "spec": spec })).await;
+    assert_eq!(local.ended(&execution).await, "SUCCEEDED");
+    local.status("console", |status| status.state == EnvironmentState::Ready).await;
+    let stored = local.s3().head_object().bucket(BUCKET).key("environments/console.json").send().await;
+    assert!(stored.is_ok(), "an inline spec is stored");
+
+    let execution = local.start(&json!({ "environment": "console" })).await;
+    assert_eq!(local.ended(&execution).await, "SUCCEEDED");
+    let delete = local.s3().delete_object().bucket(BUCKET).key("environments/console.json");
+    delete.send().await.expect("a deletion");
+    local.status("console", |status| status.state == EnvironmentState::Destroyed).await;
+}
+
+#[tokio::test]
+async fn a_bad_spec_is_rejected_with_every_fault_and_nothing_is_written() {
+    let local = Local::take().await;
+    let good = small("bad", "");
+    local.ready("bad", &good).await;
+    let standing = local.inventory();
+    let head = "apiVersion: plinth/v1\nname: bad\n";
+    let cases = [
+        (format!("{head}clutser: {{}}\n"), "did you mean \"cluster\"?"),
+        (
+            format!("{head}services: {{ app: {{ image: '${{repositories.x}}:1' }} }}\n"),
+            "the spec has no repositories",
+        ),
+        (
+            format!("{head}network: {{ cidr: 10.0.0.0/16, private: [10.1.0.0/24], nat: none }}\n"),
+            "lies outside",
+        ),
+        (format!("{head}secrets: {{ Big: {{}} }}\n"), "small letters"),
+        (format!("{head}services: {{ app: {{ image: a, cpu: 300 }} }}\n"), "no size of 300"),
+        (format!("{head}secrets: {{ a: {{ name: bad-b }}, b: {{}} }}\n"), "would be called bad-b"),
+        ("][".to_owned(), ""),
+        (" ".repeat(2 * 1024 * 1024), "1048576"),
+        (good.replace("name: bad", "name: other"), "the name must be bad"),
+    ];
+    let since = local.calls_so_far();
+    for (spec, message) in cases {
+        let status = local.apply("bad", &spec).await;
+        assert_eq!(status.state, EnvironmentState::Rejected, "{spec}");
+        let told: Vec<&str> = status.faults.iter().map(|fault| fault.message.as_str()).collect();
+        assert!(told.iter().any(|found| found.contains(message)), "{message}: {told:?}");
+        assert!(status.faults.iter().all(|fault| fault.line > 0 && fault.column > 0));
+    }
+    // Only AWS knows that this isn't there: the plan asks it before anything is written.
+    let adopted = format!("{head}network: {{ vpc: vpc-0dead, private: [subnet-0dead] }}\n");
+    let status = local.apply("bad", &adopted).await;
+    assert_eq!(status.state, EnvironmentState::Rejected);
+    let fault = status.fault.expect("a fault").message;
+    assert_eq!(fault, "network.vpc: there is no VPC vpc-0dead in us-east-1");
+
+    assert_eq!(local.writes(since), Vec::<String>::new());
+    assert_eq!(local.inventory(), standing);
+    local.ready("bad", &good).await;
+    local.destroy("bad").await;
+}
+
+#[tokio::test]
+async fn what_is_not_ours_stands_in_the_way_untouched_and_a_failed_run_is_carried_on() {
+    let local = Local::take().await;
+    let ecs = aws_sdk_ecs::Client::new(&local.aws);
+    ecs.create_cluster().cluster_name("foreign").send().await.expect("a cluster");
+    let spec = small("foreign", "");
+    let status = local.apply("foreign", &spec).await;
+    assert_eq!(status.state, EnvironmentState::Failed);
+    let fault = status.fault.expect("a fault");
+    assert_eq!((fault.error.as_str(), fault.state.as_deref()), ("Conflict", Some("Cluster")));
+    assert!(fault.message.contains("belongs to somebody else"), "{}", fault.message);
+
+    ecs.delete_cluster().cluster("foreign").send().await.expect("a deletion");
+    local.ready("foreign", &spec).await;
+    local.destroy("foreign").await;
+}
+
+#[tokio::test]
+async fn no_secrets_value_is_written_down_anywhere() {
+    let local = Local::take().await;
+    let service = small("hush", "environment: { KEY: '${secrets.key.password}' }");
+    let spec = format!("{service}secrets: {{ key: {{ generate: {{ username: app }}, recovery: 0d }} }}\n");
+    local.plan(&spec).await;
+    let status = local.ready("hush", &spec).await;
+
+    let secrets = aws_sdk_secretsmanager::Client::new(&local.aws);
+    let value = secrets.get_secret_value().secret_id("hush-key").send().await.expect("a value");
+    let value: serde_json::Value = serde_json::from_str(&value.secret_string.expect("text")).expect("JSON");
+    let password = value["password"].as_str().expect("a password");
+
+    let listed = local.s3().list_objects_v2().bucket(BUCKET).send().await.expect("objects");
+    for key in listed.contents().iter().filter_map(|object| object.key()) {
+        let object = local.s3().get_object().bucket(BUCKET).key(key).send().await.expect("an object");
+        let bytes = object.body.collect().await.expect("a body").into_bytes();
+        assert!(!String::from_utf8_lossy(&bytes).contains(password), "{key}");
+    }
+    for machine in ["environment", "provision", "prune"] {
+        let machine = MACHINE.replace("environment", machine);
+        let runs = local.sfn().list_executions().state_machine_arn(machine).send().await.expect("executions");
+        for run in runs.executions {
+            let history = local.sfn().get_execution_history().execution_arn(run.execution_arn).send().await;
+            assert!(!format!("{:?}", history.expect("a history")).contains(password));
+        }
+    }
+    assert!(!format!("{status:?}").contains(password));
+    local.destroy("hush").await;
+}
+
+#[tokio::test]
+async fn what_a_spec_no_longer_mentions_goes_at_the_end_of_the_run() {
+    let local = Local::take().await;
+    let both =
+        small("drop", "").replace("  app:", "  old: { image: nginx:1, logs: { group: /drop/old } }\n  app:");
+    local.ready("drop", &both).await;
+    let planned = local.plan(&small("drop", "")).await;
+    let deleted: BTreeSet<&str> = planned
+        .iter()
+        .filter(|change| change.action == Action::Delete)
+        .map(|change| change.address.as_str())
+        .collect();
+    let wanted = ["services.old", "services.old.definition", "services.old.execution", "services.old.logs"];
+    assert_eq!(deleted, wanted.into());
+    local.ready("drop", &small("drop", "")).await;
+    assert!(!local.standing("drop").iter().any(|found| found.contains("services.old")));
+    local.destroy("drop").await;
 }

@@ -1,0 +1,107 @@
+//! Roles: without any one of its statements a function can't do its work, and says so.
+
+use aws_sdk_iam::Client as Iam;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use step::EnvironmentState;
+use tests::Local;
+
+const NAME: &str = "roles";
+
+/// A part of every section; a secret to be put by hand and its image make the run wait once.
+const SPEC: &str = "
+apiVersion: plinth/v1
+name: roles
+network: { zones: 2, nat: single, endpoints: [s3, logs] }
+secrets: { made: { generate: {}, recovery: 0d } }
+repositories: { app: { keep: 5, forceDelete: true } }
+loadBalancers:
+  inner: { type: network, scheme: internal, listeners: { tcp: { port: 80, default: '${services.app}' } } }
+services:
+  app:
+    image: nginx:1
+    ports: [80]
+    environment: { KEY: '${secrets.made}' }
+    role: { allow: ['s3:ListBucket'] }
+apis:
+  qa: { link: '${loadBalancers.inner}', routes: { GET /: {} }, usagePlan: { burst: 5 } }
+";
+
+/// A function's role, and the policy that holds its statements.
+struct Role {
+    name: String,
+    policy: String,
+    document: Value,
+}
+
+async fn roles(iam: &Iam) -> Vec<Role> {
+    let listed = iam.list_roles().send().await.expect("roles").roles;
+    let mut roles = Vec::new();
+    for name in listed.into_iter().map(|role| role.role_name).filter(|name| name.contains("FunctionRole")) {
+        let policies = iam.list_role_policies().role_name(&name).send().await.expect("policies");
+        for policy in policies.policy_names {
+            let found = iam.get_role_policy().role_name(&name).policy_name(&policy).send().await;
+            let found = found.expect("a policy").policy_document;
+            let text = percent_decode_str(&found).decode_utf8_lossy().into_owned();
+            let document = serde_json::from_str(&text).expect("a document");
+            roles.push(Role { name: name.clone(), policy, document });
+        }
+    }
+    roles
+}
+
+async fn put(iam: &Iam, role: &Role, statements: &[Value]) {
+    let document = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
+    let put = iam.put_role_policy().role_name(&role.name).policy_name(&role.policy);
+    put.policy_document(document).send().await.expect("a policy");
+}
+
+/// What a life of the environment can't show on this machine: here nothing of these functions ever has
+/// to be waited for, so that they don't look for a newer spec; and pushed images are public.
+fn unseen(role: &str, sid: &str) -> bool {
+    let waits = ["Network", "Listener", "Api", "Service", "LoadBalancer"];
+    sid == "LookForANewerSpec"
+        && !waits.iter().any(|word| role.starts_with(&format!("plinth-{word}Function")))
+}
+
+/// How a life of the environment fails: on its way up, or else on its way down.
+async fn fault(local: &Local) -> Option<String> {
+    let status = local.apply(NAME, SPEC).await;
+    if status.state != EnvironmentState::Ready {
+        return status.fault.map(|fault| fault.message);
+    }
+    let delete = local.s3().delete_object().bucket(tests::BUCKET).key(format!("environments/{NAME}.yaml"));
+    delete.send().await.expect("a deletion");
+    let status = local.status(NAME, |status| status.version.is_none() && tests::settled(status)).await;
+    status.fault.map(|fault| fault.message)
+}
+
+#[tokio::test]
+async fn without_any_one_statement_the_step_that_needs_it_is_denied() {
+    let local = Local::take().await;
+    local.control("POST", "scale", Some(json!({ "scale": 0.002 })));
+    let iam = Iam::new(&local.aws);
+    let mut needless = Vec::new();
+    for role in roles(&iam).await {
+        let statements = role.document["Statement"].as_array().expect("statements").clone();
+        for (index, statement) in statements.iter().enumerate() {
+            let sid = statement["Sid"].as_str().unwrap_or_default();
+            if unseen(&role.name, sid) {
+                continue;
+            }
+            let mut others = statements.clone();
+            others.remove(index);
+            put(&iam, &role, &others).await;
+            let fault = fault(&local).await;
+            put(&iam, &role, &statements).await;
+            local.start(&json!({ "environment": NAME })).await;
+            local.destroy(NAME).await;
+            if !fault.as_ref().is_some_and(|fault| {
+                fault.contains("AccessDenied") || fault.contains("UnauthorizedOperation")
+            }) {
+                needless.push(format!("{} {sid}: {fault:?}", role.name));
+            }
+        }
+    }
+    assert_eq!(needless, Vec::<String>::new());
+}

@@ -52,8 +52,7 @@ async fn until_ready(local: &Local, name: &str) -> usize {
 }
 
 async fn until_gone(local: &Local, name: &str) {
-    let delete = local.s3().delete_object().bucket(tests::BUCKET).key(format!("environments/{name}.yaml"));
-    delete.send().await.expect("a deletion");
+    local.delete(name).await;
     let mut status = local.status(name, |status| status.version.is_none() && tests::settled(status)).await;
     for _ in 1..10 {
         if status.state == EnvironmentState::Destroyed {

@@ -131,13 +131,21 @@ impl Local {
         status
     }
 
+    /// Deletes the spec.
+    ///
+    /// # Panics
+    /// If it can't be deleted.
+    pub async fn delete(&self, name: &str) {
+        let delete = self.s3().delete_object().bucket(BUCKET).key(format!("environments/{name}.yaml"));
+        delete.send().await.expect("a deletion");
+    }
+
     /// Deletes the spec and waits until the environment is gone.
     ///
     /// # Panics
     /// If it doesn't go.
     pub async fn destroy(&self, name: &str) {
-        let delete = self.s3().delete_object().bucket(BUCKET).key(format!("environments/{name}.yaml"));
-        delete.send().await.expect("a deletion");
+        self.delete(name).await;
         let gone = |status: &Status| status.version.is_none() && settled(status);
         let status = self.status(name, gone).await;
         assert_eq!(status.state, EnvironmentState::Destroyed, "{:?}", status.fault);
@@ -238,6 +246,9 @@ impl Local {
     }
 
     /// The number of the last call made.
+    ///
+    /// # Panics
+    /// If there is no log of them.
     pub fn calls_so_far(&self) -> u64 {
         self.control("GET", "calls?since=0", None)["last"].as_u64().expect("a number")
     }
@@ -286,6 +297,9 @@ impl Local {
     }
 
     /// What of an environment exists: each thing's kind and address, and how often.
+    ///
+    /// # Panics
+    /// If it can't be taken.
     pub fn standing(&self, environment: &str) -> Vec<String> {
         let inventory = self.inventory();
         let records = inventory.as_array().expect("records").iter();

@@ -11,8 +11,12 @@ pub(crate) async fn run(control_plane: &ControlPlane, file: &Path, no_wait: bool
     let name = &spec.name;
     let key = key(control_plane, name, file).await?;
     let bucket = &control_plane.bucket;
-    let put = control_plane.s3.put_object().bucket(bucket).key(&key).body(text.into_bytes().into());
-    let put = put.send().await.doing(|| format!("uploading {} to s3://{bucket}/{key}", file.display()))?;
+    let put = control_plane.s3.put_object().bucket(bucket).key(&key).content_type(content_type(&key));
+    let put = put
+        .body(text.into_bytes().into())
+        .send()
+        .await
+        .doing(|| format!("uploading {} to s3://{bucket}/{key}", file.display()))?;
     let version = put.version_id;
     println!("uploaded {} to s3://{bucket}/{key}", file.display());
     if no_wait {
@@ -20,13 +24,14 @@ pub(crate) async fn run(control_plane: &ControlPlane, file: &Path, no_wait: bool
         return Ok(ExitCode::SUCCESS);
     }
     println!("the run goes on by itself, also when you leave with Ctrl-C: plinth status {name}");
-    let status = follow::follow(control_plane, name, |status| status.version == version).await?;
+    let status = follow::follow(control_plane, name, version.as_deref(), None).await?;
     Ok(ended(&file.display().to_string(), &status))
 }
 
 /// The object to put: where the environment's spec lies, or a new one with the file's ending.
 async fn key(control_plane: &ControlPlane, name: &str, file: &Path) -> Result<String> {
-    let mut found = control_plane.specs(name).await?;
+    let specs = control_plane.specs(name).await?;
+    let mut found: Vec<String> = specs.into_iter().map(|stored| stored.key).collect();
     if found.len() > 1 {
         return Err(Error::Conflict(format!(
             "environment {name} has several specs: delete all but one of {}",
@@ -37,6 +42,13 @@ async fn key(control_plane: &ControlPlane, name: &str, file: &Path) -> Result<St
     let [yaml, ..] = spec_keys(name);
     let own = spec_keys(name).into_iter().find(|key| key.ends_with(&format!(".{ending}")));
     Ok(found.pop().or(own).unwrap_or(yaml))
+}
+
+fn content_type(key: &str) -> &'static str {
+    match key.rsplit('.').next() {
+        Some("json") => "application/json",
+        _ => "application/yaml",
+    }
 }
 
 /// Tells how a run ended: success only if the environment is what its spec says.

@@ -8,6 +8,12 @@ use aws_sdk_sfn::Client as StepFunctions;
 use aws_sdk_sts::Client as Sts;
 use step::{Doing, Error, Result, Status, read_if_there, spec_keys, status_key};
 
+/// An object that holds an environment's spec.
+pub(crate) struct Stored {
+    pub(crate) key: String,
+    pub(crate) version: Option<String>,
+}
+
 /// The control plane of an account and region.
 pub(crate) struct ControlPlane {
     pub(crate) aws: SdkConfig,
@@ -30,10 +36,20 @@ impl ControlPlane {
         let caller = caller.doing(|| "asking AWS who you are (see `aws sts get-caller-identity`)")?;
         let account = caller.account().unwrap_or_default();
         let partition = caller.arn().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
+        let bucket = bucket.unwrap_or_else(|| format!("plinth-{account}-{region}"));
+        let s3 = S3::new(&aws);
+        let head = s3.head_bucket().bucket(&bucket).send().await;
+        let head =
+            head.unless_absent(&["NotFound", "NoSuchBucket"], || format!("looking at s3://{bucket}"))?;
+        if head.is_none() {
+            return Err(Error::Failed(format!(
+                "no control plane's bucket is called {bucket}: deploy one with `make deploy`, or name its bucket with --bucket"
+            )));
+        }
         Ok(Self {
-            s3: S3::new(&aws),
+            s3,
             sfn: StepFunctions::new(&aws),
-            bucket: bucket.unwrap_or_else(|| format!("plinth-{account}-{region}")),
+            bucket,
             machine: format!("arn:{partition}:states:{region}:{account}:stateMachine:plinth-environment"),
             aws,
         })
@@ -41,27 +57,30 @@ impl ControlPlane {
 
     /// How an environment stands; none if it was never heard of.
     pub(crate) async fn status(&self, name: &str) -> Result<Option<Status>> {
-        let status = read_if_there(&self.s3, &self.bucket, &status_key(name)).await;
-        status.map_err(|error| match error {
-            Error::Failed(message) if message.contains("NoSuchBucket") => {
-                let bucket = &self.bucket;
-                Error::Failed(format!("{message}; no control plane's bucket is called {bucket}: deploy one with `make deploy`, or name its bucket with --bucket"))
-            }
-            error => error,
-        })
+        read_if_there(&self.s3, &self.bucket, &status_key(name)).await
     }
 
     /// The objects that hold an environment's spec: one, or none.
-    pub(crate) async fn specs(&self, name: &str) -> Result<Vec<String>> {
+    pub(crate) async fn specs(&self, name: &str) -> Result<Vec<Stored>> {
         let mut found = Vec::new();
         for key in spec_keys(name) {
             let head = self.s3.head_object().bucket(&self.bucket).key(&key).send().await;
             let head = head.unless_absent(&["NotFound", "NoSuchKey"], || {
                 format!("looking at s3://{}/{key}", self.bucket)
             });
-            found.extend(head?.map(|_| key));
+            found.extend(head?.map(|head| Stored { key, version: head.version_id }));
         }
         Ok(found)
+    }
+
+    /// The keys of the bucket that begin so.
+    pub(crate) async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let bucket = &self.bucket;
+        let pages = self.s3.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        let pages: std::result::Result<Vec<_>, _> = pages.collect().await;
+        let pages = pages.doing(|| format!("listing s3://{bucket}/{prefix}"))?;
+        let objects = pages.into_iter().flat_map(|page| page.contents.unwrap_or_default());
+        Ok(objects.filter_map(|object| object.key).collect())
     }
 
     /// How often to look how far a run is. A control plane on this machine is asked more often.

@@ -8,7 +8,10 @@ use std::{
 use serde_json::json;
 use step::{Doing, EnvironmentState, Error, Result};
 
-use crate::{control_plane::ControlPlane, follow, show};
+use crate::{
+    control_plane::{ControlPlane, Stored},
+    follow, show,
+};
 
 pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> Result<ExitCode> {
     let earlier = control_plane.status(name).await?;
@@ -21,7 +24,7 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
     if !yes {
         confirm(name)?;
     }
-    for key in &specs {
+    for Stored { key, .. } in &specs {
         let bucket = &control_plane.bucket;
         let deleted = control_plane.s3.delete_object().bucket(bucket).key(key).send().await;
         deleted.doing(|| format!("deleting s3://{bucket}/{key}"))?;
@@ -35,10 +38,7 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
         start.send().await.doing(|| format!("starting a run for {name}"))?;
     }
     let before = earlier.map(|status| status.run);
-    let status = follow::follow(control_plane, name, |status| {
-        status.version.is_none() && Some(&status.run) != before.as_ref()
-    })
-    .await?;
+    let status = follow::follow(control_plane, name, None, before.as_deref()).await?;
     println!("\n{name} is {}", status.state.word());
     if status.state == EnvironmentState::Destroyed {
         return Ok(ExitCode::SUCCESS);

@@ -3,48 +3,80 @@
 use std::{collections::BTreeMap, io::IsTerminal, time::Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use step::{Doing, EnvironmentState, Progress, Result, State, Status, read_if_there};
+use step::{EnvironmentState, Error, Progress, Result, State, Status, read_if_there};
 
-use crate::{control_plane::ControlPlane, show};
+use crate::{
+    control_plane::{ControlPlane, Stored},
+    show,
+};
 
 /// After so many seconds without a run, say what may be wrong.
 const PATIENCE: f64 = 60.0;
 
-/// Shows a run's steps as they go on, until its status is settled. `ours` tells the status of the run
-/// that is meant from an earlier one.
+/// Shows the steps of the run that carries out this version of the spec, none being its deletion, until
+/// the run's status is settled. `before` is a run that is over: its status tells nothing new.
 pub(crate) async fn follow(
     control_plane: &ControlPlane,
     name: &str,
-    ours: impl Fn(&Status) -> bool,
+    version: Option<&str>,
+    before: Option<&str>,
 ) -> Result<Status> {
     let begun = Instant::now();
     let mut screen = Screen::new();
     let mut told = BTreeMap::new();
-    let mut hinted = false;
+    let mut waits = String::new();
     loop {
         let seconds = begun.elapsed().as_secs_f64();
         match control_plane.status(name).await? {
-            Some(status) if ours(&status) => {
+            Some(status) if status.version.as_deref() == version && Some(status.run.as_str()) != before => {
                 steps(control_plane, &status, seconds, &mut told, &mut screen).await?;
-                if !matches!(status.state, EnvironmentState::Provisioning | EnvironmentState::Destroying) {
+                if !under_way(&status) {
                     screen.clear();
                     return Ok(status);
                 }
             }
-            Some(status)
-                if matches!(status.state, EnvironmentState::Provisioning | EnvironmentState::Destroying) =>
-            {
-                screen.wait(&format!("another run of {name} is under way; this one follows it"));
+            earlier => {
+                if overtaken(&control_plane.specs(name).await?, version) {
+                    screen.clear();
+                    return Err(Error::Superseded(format!(
+                        "somebody uploaded or deleted the spec of {name} since, and the newest wins; see what became of it with: plinth status {name}"
+                    )));
+                }
+                let wait = not_begun(name, &control_plane.bucket, earlier.as_ref(), seconds);
+                if wait != waits {
+                    screen.line(&wait);
+                    waits = wait;
+                }
             }
-            _ => screen.wait("waiting for the run to begin"),
-        }
-        if told.is_empty() && seconds > PATIENCE && !hinted {
-            hinted = true;
-            let bucket = &control_plane.bucket;
-            screen.line(&format!("no run has begun for {seconds:.0} s: is the control plane of {bucket} deployed, and its rule plinth-spec enabled?"));
         }
         tokio::time::sleep(control_plane.pace()).await;
     }
+}
+
+fn under_way(status: &Status) -> bool {
+    matches!(status.state, EnvironmentState::Provisioning | EnvironmentState::Destroying)
+}
+
+/// Whether the spec that lies there is another than this version, none being its deletion: then no run
+/// will carry this one out.
+fn overtaken(specs: &[Stored], version: Option<&str>) -> bool {
+    match version {
+        Some(_) => specs.iter().all(|stored| stored.version.as_deref() != version),
+        None => !specs.is_empty(),
+    }
+}
+
+/// Why nothing is seen of the run yet.
+fn not_begun(name: &str, bucket: &str, earlier: Option<&Status>, seconds: f64) -> String {
+    if earlier.is_some_and(under_way) {
+        return format!("another run of {name} is under way; this one follows it");
+    }
+    if seconds > PATIENCE {
+        return format!(
+            "no run has begun for {PATIENCE:.0} s: is the control plane of {bucket} deployed, and its rule plinth-spec enabled?"
+        );
+    }
+    "waiting for the run to begin".to_owned()
 }
 
 /// Shows what is new of a run's steps.
@@ -81,18 +113,10 @@ pub(crate) async fn progress(
     run: &str,
     operation: &str,
 ) -> Result<Vec<(String, Progress)>> {
-    let (s3, bucket) = (&control_plane.s3, &control_plane.bucket);
-    let prefix = format!("runs/{environment}/{run}/steps/{operation}");
-    let pages = s3.list_objects_v2().bucket(bucket).prefix(&prefix).into_paginator().send();
-    let pages: std::result::Result<Vec<_>, _> = pages.collect().await;
     let mut all = Vec::new();
-    for object in pages
-        .doing(|| format!("listing s3://{bucket}/{prefix}"))?
-        .into_iter()
-        .flat_map(|page| page.contents.unwrap_or_default())
-    {
-        let key = object.key.unwrap_or_default();
-        let progress: Option<Progress> = read_if_there(s3, bucket, &key).await?;
+    for key in control_plane.keys(&format!("runs/{environment}/{run}/steps/{operation}")).await? {
+        let progress: Option<Progress> =
+            read_if_there(&control_plane.s3, &control_plane.bucket, &key).await?;
         all.extend(progress.map(|progress| (key, progress)));
     }
     all.sort_by_key(|(_, progress)| progress.at);
@@ -134,5 +158,39 @@ impl Screen {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(version: &str) -> [Stored; 1] {
+        [Stored { key: "environments/demo.yaml".to_owned(), version: Some(version.to_owned()) }]
+    }
+
+    #[test]
+    fn a_version_is_overtaken_by_a_newer_upload_and_by_a_deletion() {
+        assert!(!overtaken(&stored("1"), Some("1")));
+        assert!(overtaken(&stored("2"), Some("1")));
+        assert!(overtaken(&[], Some("1")));
+    }
+
+    #[test]
+    fn a_deletion_is_overtaken_by_an_upload() {
+        assert!(!overtaken(&[], None));
+        assert!(overtaken(&stored("1"), None));
+    }
+
+    #[test]
+    fn a_run_that_does_not_begin_is_asked_after_only_when_none_is_under_way() {
+        let late = PATIENCE + 1.0;
+        assert_eq!(not_begun("demo", "bucket", None, 1.0), "waiting for the run to begin");
+        assert!(not_begun("demo", "bucket", None, late).starts_with("no run has begun"));
+        let status = serde_json::json!({
+            "environment": "demo", "state": "provisioning", "at": "2026-11-01T12:00:00Z", "run": "a"
+        });
+        let status: Status = serde_json::from_value(status).expect("a status");
+        assert!(not_begun("demo", "bucket", Some(&status), late).starts_with("another run"));
     }
 }

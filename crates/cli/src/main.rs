@@ -5,6 +5,7 @@ mod apply;
 mod control_plane;
 mod destroy;
 mod follow;
+mod list;
 mod plan;
 mod secret;
 mod show;
@@ -57,6 +58,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say which environments there are.
+    List,
     /// Delete an environment's spec and follow the run that takes the environment away.
     Destroy {
         /// The environment's name.
@@ -100,6 +103,7 @@ async fn run(plinth: Plinth) -> Result<ExitCode> {
         Command::Plan { file } => plan::run(&connect().await?, &file).await,
         Command::Apply { file, no_wait } => apply::run(&connect().await?, &file, no_wait).await,
         Command::Status { name, json } => status::run(&connect().await?, &name, json).await,
+        Command::List => list::run(&connect().await?).await,
         Command::Destroy { name, yes } => destroy::run(&connect().await?, &name, yes).await,
         Command::Secret(Secret::Set { name, secret }) => secret::set(&connect().await?, &name, &secret).await,
     }

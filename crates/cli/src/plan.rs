@@ -27,6 +27,13 @@ pub(crate) async fn run(control_plane: &ControlPlane, file: &Path) -> Result<Exi
             status => {
                 let output = json!({ "Error": described.error(), "Cause": described.cause() });
                 let fault = RunFault::caught(&output);
+                if fault.error == "InvalidSpec" {
+                    return Err(Error::InvalidSpec(format!(
+                        "{} is rejected: {}",
+                        file.display(),
+                        fault.message
+                    )));
+                }
                 let status = status.as_str().to_lowercase().replace('_', " ");
                 return Err(Error::Failed(format!("the plan {status}: {}", fault.message)));
             }

@@ -59,6 +59,14 @@ pub(crate) fn summary(changes: &[Change]) -> String {
     format!("{create} to create, {update} to change, {delete} to delete")
 }
 
+/// An environment's line in a list.
+pub(crate) fn environment(status: &Status) -> String {
+    let region = status.region.as_deref().unwrap_or_default();
+    format!("{:24} {:12} since {:.0}  {region}", status.environment, status.state.word(), status.at)
+        .trim_end()
+        .to_owned()
+}
+
 /// Why a run didn't end well, with what to do.
 pub(crate) fn fault(file: &str, status: &Status) -> String {
     let own = status.fault.as_ref().map(|fault| {
@@ -87,6 +95,19 @@ mod tests {
     fn a_line_tells_when_which_and_why() {
         let line = progress(12.34, &waiting("NAT gateway (demo) is pending"));
         assert_eq!(line, "   12.3 s  ensure  Network       waiting  NAT gateway (demo) is pending");
+    }
+
+    #[test]
+    fn a_list_tells_how_each_environment_stands() {
+        let status = serde_json::json!({
+            "environment": "demo", "state": "ready", "at": "2026-11-01T12:00:00Z", "run": "a",
+            "region": "eu-west-1"
+        });
+        let status = serde_json::from_value(status).expect("a status");
+        assert_eq!(
+            environment(&status),
+            "demo                     ready        since 2026-11-01T12:00:00Z  eu-west-1"
+        );
     }
 
     #[test]

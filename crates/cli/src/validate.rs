@@ -42,10 +42,12 @@ pub(crate) fn read(file: &Path) -> Result<(String, Spec)> {
 /// What a spec holds, in one line.
 fn described(spec: &Spec) -> String {
     let counts = [
+        ("network", usize::from(spec.network.is_some())),
         ("secret", spec.secrets.len()),
         ("role", spec.roles.len()),
         ("repository", spec.repositories.len()),
         ("load balancer", spec.load_balancers.len()),
+        ("cluster", usize::from(spec.cluster.is_some())),
         ("service", spec.services.len()),
         ("API", spec.apis.len()),
     ];
@@ -69,9 +71,8 @@ mod tests {
 
     #[test]
     fn a_spec_is_described_by_what_it_holds() {
-        let text =
-            "{ apiVersion: plinth/v1, name: demo, secrets: { a: {} }, repositories: { a: {}, b: {} } }";
+        let text = "{ apiVersion: plinth/v1, name: demo, secrets: { a: {} }, repositories: { a: {}, b: {} }, cluster: {} }";
         let spec = spec::parse(text, None).expect("a spec");
-        assert_eq!(described(&spec), "environment demo with 1 secret, 2 repositories");
+        assert_eq!(described(&spec), "environment demo with 1 secret, 2 repositories, 1 cluster");
     }
 }

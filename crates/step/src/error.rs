@@ -82,7 +82,7 @@ impl Error {
             Self::Throttled(message)
         } else if DENIALS.contains(&code) {
             Self::Failed(format!(
-                "{message}; the function's own role, or its permissions boundary, doesn't allow it"
+                "{message}; the caller's role, or its permissions boundary, doesn't allow it"
             ))
         } else {
             Self::Failed(message)

@@ -1,1 +1,341 @@
+use std::collections::HashMap;
 
+use aws_sdk_apigateway::{
+    error::ErrorMetadata,
+    operation::{
+        create_api_key::CreateApiKeyOutput,
+        create_deployment::CreateDeploymentOutput,
+        create_resource::CreateResourceOutput,
+        create_rest_api::CreateRestApiOutput,
+        create_stage::CreateStageOutput,
+        create_usage_plan::CreateUsagePlanOutput,
+        create_usage_plan_key::CreateUsagePlanKeyOutput,
+        create_vpc_link::CreateVpcLinkOutput,
+        delete_api_key::DeleteApiKeyOutput,
+        delete_method::DeleteMethodOutput,
+        delete_rest_api::DeleteRestApiOutput,
+        delete_usage_plan::DeleteUsagePlanOutput,
+        delete_vpc_link::{DeleteVpcLinkError, DeleteVpcLinkOutput},
+        get_api_keys::GetApiKeysOutput,
+        get_deployment::GetDeploymentOutput,
+        get_deployments::GetDeploymentsOutput,
+        get_resources::GetResourcesOutput,
+        get_rest_apis::GetRestApisOutput,
+        get_stage::{GetStageError, GetStageOutput},
+        get_stages::GetStagesOutput,
+        get_usage_plan_keys::GetUsagePlanKeysOutput,
+        get_usage_plans::GetUsagePlansOutput,
+        get_vpc_link::GetVpcLinkOutput,
+        get_vpc_links::GetVpcLinksOutput,
+        put_integration::PutIntegrationOutput,
+        put_method::PutMethodOutput,
+        update_stage::UpdateStageOutput,
+        update_usage_plan::UpdateUsagePlanOutput,
+    },
+    types::{
+        ApiKey, ApiStage, Deployment, Integration, Method, QuotaPeriodType, QuotaSettings, Resource, RestApi,
+        ThrottleSettings, UsagePlan, UsagePlanKey, VpcLink, VpcLinkStatus,
+    },
+};
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use spec::Spec;
+use step::{LoadBalancerOutput, Outputs};
+
+use super::*;
+
+const SPEC: &str = "
+apiVersion: plinth/v1
+name: demo
+loadBalancers:
+  inner: { type: network, scheme: internal, listeners: { main: { port: 80, default: '${services.app}' } } }
+services: { app: { image: nginx, ports: [80] } }
+apis:
+  qa:
+    link: ${loadBalancers.inner}
+    routes: { GET /: {}, 'POST /ask/{id}': {} }
+    usagePlan: { quota: { limit: 20, period: week }, burst: 5, rate: 10 }
+";
+
+fn context(operation: Operation) -> Context {
+    let balancer = LoadBalancerOutput {
+        arn: "arn:inner".to_owned(),
+        host: "inner.example".to_owned(),
+        ..LoadBalancerOutput::default()
+    };
+    let outputs = Outputs { load_balancers: [("inner".to_owned(), balancer)].into(), ..Outputs::default() };
+    step::test::context(operation, spec::parse(SPEC, None).expect("a spec"), outputs)
+}
+
+fn dropped(operation: Operation) -> Context {
+    step::test::context(operation, Spec::empty("demo"), Outputs::default())
+}
+
+fn tags(address: &str) -> HashMap<String, String> {
+    context(Operation::Plan).tags(address).into_iter().collect()
+}
+
+/// What API Gateway has. [`World::standing`] is what the spec asks for.
+#[derive(Clone, Default)]
+struct World {
+    links: Vec<VpcLink>,
+    apis: Vec<RestApi>,
+    resources: Vec<Resource>,
+    stage: Option<GetStageOutput>,
+    deployed: String,
+    plans: Vec<UsagePlan>,
+    keys: Vec<ApiKey>,
+    attached: Vec<UsagePlanKey>,
+}
+
+impl World {
+    fn standing() -> Self {
+        let routes = wanted(&context(Operation::Plan)).expect("a wish")[0].routes("link");
+        Self {
+            links: vec![link(VpcLinkStatus::Available)],
+            apis: vec![RestApi::builder().id("api").name("demo-qa").set_tags(Some(tags("apis.qa"))).build()],
+            resources: vec![
+                resource("/", "root", Some(("GET", "http://inner.example/"))),
+                resource("/ask", "ask", None),
+                resource("/ask/{id}", "id", Some(("POST", "http://inner.example/ask/{id}"))),
+            ],
+            stage: Some(
+                GetStageOutput::builder()
+                    .stage_name("live")
+                    .deployment_id("deployment")
+                    .set_tags(Some(tags("apis.qa.stage")))
+                    .build(),
+            ),
+            deployed: deployment::description(&routes),
+            plans: vec![plan_of(20)],
+            keys: vec![ApiKey::builder().id("key").set_tags(Some(tags("apis.qa.key"))).build()],
+            attached: vec![UsagePlanKey::builder().id("key").build()],
+        }
+    }
+
+    /// An API without anything, as it is just after its creation.
+    fn bare() -> Self {
+        Self { resources: vec![resource("/", "root", None)], ..Self::default() }
+    }
+
+    /// A rule for every look the step takes.
+    fn rules(self) -> Vec<Rule> {
+        let absent = || GetStageError::generic(ErrorMetadata::builder().code("NotFoundException").build());
+        let stage = self.stage;
+        let stage = match stage {
+            Some(stage) => mock!(Client::get_stage).then_output(move || stage.clone()),
+            None => mock!(Client::get_stage).then_error(absent),
+        };
+        vec![
+            stage,
+            mock!(Client::get_vpc_links).then_output(move || {
+                GetVpcLinksOutput::builder().set_items(Some(self.links.clone())).build()
+            }),
+            mock!(Client::get_rest_apis)
+                .then_output(move || GetRestApisOutput::builder().set_items(Some(self.apis.clone())).build()),
+            mock!(Client::get_resources).then_output(move || {
+                GetResourcesOutput::builder().set_items(Some(self.resources.clone())).build()
+            }),
+            mock!(Client::get_deployment).then_output(move || {
+                GetDeploymentOutput::builder().id("deployment").description(&self.deployed).build()
+            }),
+            mock!(Client::get_deployments).then_output(|| {
+                let old = Deployment::builder().id("new").description("plinth 0000").build();
+                GetDeploymentsOutput::builder().items(old).build()
+            }),
+            mock!(Client::get_stages).then_output(|| GetStagesOutput::builder().build()),
+            mock!(Client::get_usage_plans).then_output(move || {
+                GetUsagePlansOutput::builder().set_items(Some(self.plans.clone())).build()
+            }),
+            mock!(Client::get_api_keys)
+                .then_output(move || GetApiKeysOutput::builder().set_items(Some(self.keys.clone())).build()),
+            mock!(Client::get_usage_plan_keys).then_output(move || {
+                GetUsagePlanKeysOutput::builder().set_items(Some(self.attached.clone())).build()
+            }),
+        ]
+    }
+}
+
+fn link(status: VpcLinkStatus) -> VpcLink {
+    VpcLink::builder()
+        .id("link")
+        .target_arns("arn:inner")
+        .status(status)
+        .status_message("NLB ARN is malformed.")
+        .set_tags(Some(tags("apis.qa.link")))
+        .build()
+}
+
+fn resource(path: &str, id: &str, method: Option<(&str, &str)>) -> Resource {
+    let method = method.map(|(verb, uri)| {
+        let integration = Integration::builder().uri(uri).connection_id("link").build();
+        let method = Method::builder().api_key_required(true).method_integration(integration).build();
+        [(verb.to_owned(), method)].into()
+    });
+    Resource::builder().id(id).path(path).set_resource_methods(method).build()
+}
+
+fn plan_of(limit: i32) -> UsagePlan {
+    UsagePlan::builder()
+        .id("plan")
+        .name("demo-qa")
+        .api_stages(ApiStage::builder().api_id("api").stage("live").build())
+        .quota(QuotaSettings::builder().limit(limit).period(QuotaPeriodType::Week).build())
+        .throttle(ThrottleSettings::builder().burst_limit(5).rate_limit(10.0).build())
+        .set_tags(Some(tags("apis.qa.usagePlan")))
+        .build()
+}
+
+/// A client that refuses every call for which there is no rule.
+fn client(world: World, writes: &[&Rule]) -> Client {
+    let looks = world.rules();
+    let rules: Vec<&Rule> = looks.iter().chain(writes.iter().copied()).collect();
+    mock_client!(aws_sdk_apigateway, RuleMode::MatchAny, &rules)
+}
+
+#[tokio::test]
+async fn what_is_missing_is_created_with_our_tags_deployed_and_put_under_its_plan() {
+    let link = mock!(Client::create_vpc_link)
+        .match_requests(|request| {
+            request.target_arns() == ["arn:inner"] && request.tags().is_some_and(|tags| !tags.is_empty())
+        })
+        .then_output(|| CreateVpcLinkOutput::builder().id("link").status(VpcLinkStatus::Available).build());
+    let rest = mock!(Client::create_rest_api)
+        .match_requests(|request| request.tags().is_some_and(|tags| tags.contains_key("plinth:address")))
+        .then_output(|| CreateRestApiOutput::builder().id("api").build());
+    let resource =
+        mock!(Client::create_resource).then_output(|| CreateResourceOutput::builder().id("made").build());
+    let method = mock!(Client::put_method)
+        .match_requests(|request| request.api_key_required() == Some(true))
+        .then_output(|| PutMethodOutput::builder().build());
+    let integration = mock!(Client::put_integration)
+        .match_requests(|request| request.connection_id() == Some("link"))
+        .then_output(|| PutIntegrationOutput::builder().build());
+    let deployment =
+        mock!(Client::create_deployment).then_output(|| CreateDeploymentOutput::builder().id("new").build());
+    let stage = mock!(Client::create_stage)
+        .match_requests(|request| request.stage_name() == Some("live"))
+        .then_output(|| CreateStageOutput::builder().build());
+    let plan = mock!(Client::create_usage_plan)
+        .match_requests(|request| {
+            request.quota().map(QuotaSettings::limit) == Some(20)
+                && request.api_stages()[0].stage() == Some("live")
+        })
+        .then_output(|| CreateUsagePlanOutput::builder().id("plan").build());
+    let key = mock!(Client::create_api_key).then_output(|| CreateApiKeyOutput::builder().id("key").build());
+    let attach =
+        mock!(Client::create_usage_plan_key).then_output(|| CreateUsagePlanKeyOutput::builder().build());
+    let writes = [&link, &rest, &resource, &method, &integration, &deployment, &stage, &plan, &key, &attach];
+    let answer = ensure(&client(World::bare(), &writes), &context(Operation::Ensure)).await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.output["qa"]["url"], "https://api.execute-api.us-east-1.amazonaws.com/live");
+    assert_eq!(answer.output["qa"]["key"], "key");
+    let calls: Vec<usize> = writes.iter().map(|rule| rule.num_calls()).collect();
+    assert_eq!(calls, [1, 1, 2, 2, 2, 1, 1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn what_matches_is_left_alone_and_planned_as_nothing() {
+    let api = client(World::standing(), &[]);
+    let answer = ensure(&api, &context(Operation::Ensure)).await.expect("an answer");
+    let planned = plan(&api, &context(Operation::Plan)).await.expect("an answer");
+    assert_eq!(planned.changes, []);
+    assert_eq!(planned.output, answer.output);
+}
+
+#[tokio::test]
+async fn a_link_that_is_pending_is_waited_for_before_anything_is_deployed() {
+    let world = World { links: vec![link(VpcLinkStatus::Pending)], ..World::standing() };
+    let error = ensure(&client(world, &[]), &context(Operation::Ensure)).await.unwrap_err();
+    assert!(error.to_string().starts_with("VPC link (demo-qa) is pending"), "{error}");
+}
+
+#[tokio::test]
+async fn a_link_that_failed_is_deleted_and_told() {
+    let delete = mock!(Client::delete_vpc_link).then_output(|| DeleteVpcLinkOutput::builder().build());
+    let world = World { links: vec![link(VpcLinkStatus::Failed)], ..World::standing() };
+    let error = ensure(&client(world, &[&delete]), &context(Operation::Ensure)).await.unwrap_err();
+    assert_eq!((error.kind(), delete.num_calls()), ("Failed", 1));
+    assert!(error.to_string().contains("NLB ARN is malformed"), "{error}");
+}
+
+#[tokio::test]
+async fn what_drifted_is_planned_field_by_field_and_put_back() {
+    let mut world = World::standing();
+    world.resources[0] = resource("/", "root", Some(("GET", "http://elsewhere/")));
+    world.resources[1] = resource("/ask", "ask", Some(("DELETE", "http://elsewhere/ask")));
+    world.plans = vec![plan_of(1000)];
+    let planned = plan(&client(world.clone(), &[]), &context(Operation::Plan)).await.expect("an answer");
+    let fields: Vec<String> = planned
+        .changes
+        .iter()
+        .flat_map(|change| change.fields.iter().map(|field| format!("{} {}", change.address, field.name)))
+        .collect();
+    assert_eq!(
+        fields,
+        ["apis.qa routes.DELETE /ask", "apis.qa routes.GET /", "apis.qa.usagePlan usagePlan.quota"]
+    );
+
+    let delete = mock!(Client::delete_method).then_output(|| DeleteMethodOutput::builder().build());
+    let method = mock!(Client::put_method).then_output(|| PutMethodOutput::builder().build());
+    let integration = mock!(Client::put_integration)
+        .match_requests(|request| request.uri() == Some("http://inner.example/"))
+        .then_output(|| PutIntegrationOutput::builder().build());
+    let update = mock!(Client::update_usage_plan)
+        .match_requests(|request| request.patch_operations()[0].path() == Some("/quota/limit"))
+        .then_output(|| UpdateUsagePlanOutput::builder().build());
+    let writes = [&delete, &method, &integration, &update];
+    ensure(&client(world, &writes), &context(Operation::Ensure)).await.expect("an answer");
+    let calls: Vec<usize> = writes.iter().map(|rule| rule.num_calls()).collect();
+    assert_eq!(calls, [2, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_stage_that_serves_other_routes_is_deployed_anew() {
+    let world = World { deployed: "by hand".to_owned(), ..World::standing() };
+    let create =
+        mock!(Client::create_deployment).then_output(|| CreateDeploymentOutput::builder().id("new").build());
+    let update = mock!(Client::update_stage)
+        .match_requests(|request| request.patch_operations()[0].value() == Some("new"))
+        .then_output(|| UpdateStageOutput::builder().build());
+    ensure(&client(world, &[&create, &update]), &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!((create.num_calls(), update.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_was_dropped_is_planned_and_deleted_and_its_link_waited_for() {
+    let off = mock!(Client::update_usage_plan)
+        .match_requests(|request| request.patch_operations()[0].value() == Some("api:live"))
+        .then_output(|| UpdateUsagePlanOutput::builder().build());
+    let plan_gone = mock!(Client::delete_usage_plan).then_output(|| DeleteUsagePlanOutput::builder().build());
+    let key = mock!(Client::delete_api_key).then_output(|| DeleteApiKeyOutput::builder().build());
+    let rest = mock!(Client::delete_rest_api).then_output(|| DeleteRestApiOutput::builder().build());
+    let link = mock!(Client::delete_vpc_link).then_output(|| DeleteVpcLinkOutput::builder().build());
+    let left = mock!(Client::get_vpc_link).then_output(|| GetVpcLinkOutput::builder().build());
+    let writes = [&off, &plan_gone, &key, &rest, &link, &left];
+    let api = client(World::standing(), &writes);
+    let planned = plan(&api, &dropped(Operation::Plan)).await.expect("an answer");
+    assert_eq!((planned.changes.len(), rest.num_calls()), (4, 0));
+    let error = prune(&api, &dropped(Operation::Prune)).await.unwrap_err();
+    assert!(error.to_string().contains("is deleting"), "{error}");
+    assert_eq!(writes.map(Rule::num_calls), [1, 1, 1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_link_that_a_deployed_method_still_uses_is_left_to_a_later_pass() {
+    let world = World { links: vec![link(VpcLinkStatus::Available)], ..World::default() };
+    let used = mock!(Client::delete_vpc_link).then_error(|| {
+        DeleteVpcLinkError::generic(ErrorMetadata::builder().code("BadRequestException").build())
+    });
+    let error = prune(&client(world, &[&used]), &dropped(Operation::Prune)).await.unwrap_err();
+    assert_eq!(error.kind(), "NotReadySoon");
+}
+
+#[tokio::test]
+async fn what_somebody_else_made_is_neither_used_nor_deleted() {
+    let mut world = World::standing();
+    world.apis = vec![RestApi::builder().id("theirs").name("demo-qa").build()];
+    world.links = vec![VpcLink::builder().id("theirs").target_arns("arn:inner").build()];
+    (world.plans, world.keys) = (Vec::new(), Vec::new());
+    let pruned = prune(&client(world, &[]), &dropped(Operation::Prune)).await.expect("an answer");
+    assert_eq!(pruned.changes, []);
+}

@@ -163,3 +163,47 @@ fn every_example_is_a_spec_by_its_own_name() {
         }
     }
 }
+
+/// The call that an action allows, as the SDK names it: `ec2:CreateVpc` is `create_vpc`.
+fn call(action: &str) -> String {
+    let name = action.split_once(':').map_or(action, |(_, name)| name);
+    name.chars().fold(String::new(), |mut call, letter| {
+        if letter.is_uppercase() && !call.is_empty() {
+            call.push('_');
+        }
+        call.extend(letter.to_lowercase());
+        call
+    })
+}
+
+/// What a role allows beside the calls its function makes itself: what `crates/step` does for it, what
+/// AWS asks for another call, and API Gateway's actions, which are HTTP's verbs.
+fn implied(action: &str) -> bool {
+    ["s3:GetObject", "s3:PutObject", "s3:ListBucket", "iam:PassRole"].contains(&action)
+        || action.starts_with("apigateway:")
+}
+
+#[test]
+fn a_functions_role_allows_no_call_that_the_function_does_not_make() {
+    let template = file("infra/template.yaml");
+    let mut needless = Vec::new();
+    for function in template.split("FunctionName: plinth-").skip(1) {
+        let folder = function.lines().next().expect("a name");
+        let sources = std::fs::read_dir(root().join(format!("functions/{folder}/src"))).expect("a folder");
+        let source: String = sources
+            .map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("a source"))
+            .collect();
+        let section = function.split("\n\n").next().expect("a section");
+        let actions = section.lines().map(str::trim).filter_map(|line| {
+            line.strip_prefix("- ")
+                .or_else(|| line.strip_prefix("Action: "))
+                .filter(|word| word.contains(':'))
+        });
+        for action in actions.filter(|word| !word.contains(' ') && !implied(word)) {
+            if !source.contains(&format!("{}(", call(action))) {
+                needless.push(format!("{folder}: {action}"));
+            }
+        }
+    }
+    assert_eq!(needless, Vec::<String>::new());
+}

@@ -12,6 +12,7 @@ use aws_sdk_ecs::{
 use spec::Capacity;
 use step::{
     Answer, Change, ClusterOutput, Context, Doing, Error, Field, Operation, Result, UNKNOWN, compare,
+    missing_tags,
 };
 
 const ADDRESS: &str = "cluster";
@@ -55,7 +56,7 @@ async fn ensure(ecs: &Client, context: &Context) -> Result<Answer> {
     let found = match find(ecs, context, &wanted.name).await? {
         None => create(ecs, &wanted).await?,
         Some(found) if difference(&found, &wanted).is_empty() => found,
-        Some(_) => update(ecs, &wanted).await?,
+        Some(found) => update(ecs, &found, &wanted).await?,
     };
     ready(&found)?;
     Answer::new(output(&wanted, Some(&found)), Vec::new())
@@ -153,18 +154,18 @@ fn difference(found: &Cluster, wanted: &Wanted) -> Vec<Field> {
     [compare("capacity", provider, wanted.provider), compare("insights", insights, wanted.insights)]
         .into_iter()
         .flatten()
+        .chain(missing_tags(&tags(found), &wanted.tags))
         .collect()
 }
 
 async fn create(ecs: &Client, wanted: &Wanted) -> Result<Cluster> {
-    let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
     let created = ecs
         .create_cluster()
         .cluster_name(&wanted.name)
         .set_capacity_providers(Some(PROVIDERS.map(str::to_owned).to_vec()))
         .default_capacity_provider_strategy(strategy(wanted)?)
         .settings(insights(wanted))
-        .set_tags(Some(wanted.tags.iter().map(tag).collect()))
+        .set_tags(Some(tag_list(wanted)))
         .send()
         .await
         .doing(|| format!("creating ECS cluster ({})", wanted.name))?;
@@ -173,7 +174,10 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<Cluster> {
         .ok_or_else(|| Error::Failed(format!("creating ECS cluster ({}): no cluster answered", wanted.name)))
 }
 
-async fn update(ecs: &Client, wanted: &Wanted) -> Result<Cluster> {
+async fn update(ecs: &Client, found: &Cluster, wanted: &Wanted) -> Result<Cluster> {
+    let arn = found.cluster_arn().unwrap_or_default();
+    let tagged = ecs.tag_resource().resource_arn(arn).set_tags(Some(tag_list(wanted))).send().await;
+    tagged.doing(|| format!("tagging ECS cluster ({})", wanted.name))?;
     ecs.put_cluster_capacity_providers()
         .cluster(&wanted.name)
         .set_capacity_providers(Some(PROVIDERS.map(str::to_owned).to_vec()))
@@ -191,6 +195,10 @@ async fn update(ecs: &Client, wanted: &Wanted) -> Result<Cluster> {
     updated
         .cluster
         .ok_or_else(|| Error::Failed(format!("changing ECS cluster ({}): no cluster answered", wanted.name)))
+}
+
+fn tag_list(wanted: &Wanted) -> Vec<Tag> {
+    wanted.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 fn strategy(wanted: &Wanted) -> Result<CapacityProviderStrategyItem> {
@@ -235,7 +243,7 @@ mod tests {
     use aws_sdk_ecs::operation::{
         create_cluster::CreateClusterOutput, delete_cluster::DeleteClusterOutput,
         describe_clusters::DescribeClustersOutput, list_clusters::ListClustersOutput,
-        put_cluster_capacity_providers::PutClusterCapacityProvidersOutput,
+        put_cluster_capacity_providers::PutClusterCapacityProvidersOutput, tag_resource::TagResourceOutput,
         update_cluster_settings::UpdateClusterSettingsOutput,
     };
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -341,9 +349,19 @@ mod tests {
             .then_output(|| PutClusterCapacityProvidersOutput::builder().build());
         let settings = mock!(Client::update_cluster_settings)
             .then_output(|| UpdateClusterSettingsOutput::builder().cluster(cluster().build()).build());
-        let rules = [read[0], &put, &settings];
+        let tag = mock!(Client::tag_resource).then_output(|| TagResourceOutput::builder().build());
+        let rules = [read[0], &put, &settings, &tag];
         ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
         assert_eq!(put.num_calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_tag_that_the_spec_gained_is_planned() {
+        let mut context = context(Operation::Plan);
+        context.spec.tags.insert("team".to_owned(), "qa".to_owned());
+        let rules = [&described(vec![cluster().build()]), &listed()];
+        let planned = plan(&client(&rules), &context).await.expect("an answer");
+        assert_eq!(planned.changes[0].fields[0].name, "tags.team");
     }
 
     #[tokio::test]

@@ -277,3 +277,6 @@ fn with_state(fault: RunFault, steps: &[Progress]) -> RunFault {
     let failed = steps.iter().find(|progress| progress.error.as_ref() == Some(&fault.error));
     RunFault { state: failed.map(|progress| progress.state.clone()), ..fault }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
+use aws_sdk_s3::{
+    error::ErrorMetadata,
+    operation::{
+        delete_object::DeleteObjectOutput,
+        get_object::{GetObjectError, GetObjectOutput},
+        head_object::{HeadObjectError, HeadObjectOutput},
+        put_object::PutObjectOutput,
+    },
+    primitives::{ByteStream, DateTime},
+};
+use aws_sdk_sfn::operation::start_execution::StartExecutionOutput;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+
+use super::*;
+
+const EXECUTION: &str = "arn:aws:states:us-east-1:123456789012:execution:plinth-environment:run";
+const MINE: &str = r#"{ "execution": "arn:aws:states:us-east-1:123456789012:execution:plinth-environment:run",
+    "since": "2026-01-01T00:00:00Z" }"#;
+const OTHERS: &str = r#"{ "execution": "other", "since": "2026-01-01T00:00:00Z" }"#;
+
+/// What stands in the bucket: the lock, and the current spec's version.
+struct World {
+    lock: &'static str,
+    version: Option<&'static str>,
+    put: Rule,
+    freed: Rule,
+    told: Rule,
+    started: Rule,
+}
+
+impl World {
+    /// `state` is what the status and the event must say.
+    fn new(lock: &'static str, version: Option<&'static str>, state: &'static str) -> Self {
+        Self {
+            lock,
+            version,
+            put: mock!(S3::put_object)
+                .match_requests(move |request| {
+                    let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+                    request.key() == Some("status/demo.json")
+                        && body.contains(&format!("\"state\":\"{state}\""))
+                })
+                .then_output(|| PutObjectOutput::builder().build()),
+            freed: mock!(S3::delete_object)
+                .match_requests(|request| request.key() == Some("locks/demo.json"))
+                .then_output(|| DeleteObjectOutput::builder().build()),
+            told: mock!(Events::put_events)
+                .match_requests(move |request| {
+                    let entry = &request.entries()[0];
+                    entry.source() == Some("plinth")
+                        && entry.detail_type() == Some(&format!("Environment {state}"))
+                })
+                .then_output(|| PutEventsOutput::builder().build()),
+            started: mock!(StepFunctions::start_execution)
+                .match_requests(|request| {
+                    request
+                        .state_machine_arn()
+                        .is_some_and(|arn| arn.ends_with(":stateMachine:plinth-environment"))
+                        && request.input() == Some(r#"{"environment":"demo"}"#)
+                })
+                .then_output(|| {
+                    let date = DateTime::from_secs(0);
+                    StartExecutionOutput::builder()
+                        .execution_arn("next")
+                        .start_date(date)
+                        .build()
+                        .expect("a run")
+                }),
+        }
+    }
+
+    async fn handle(&self, input: Value) -> Result<Finished> {
+        let (lock, version) = (self.lock, self.version);
+        let absent = || ErrorMetadata::builder().code("NoSuchKey").build();
+        let locked = mock!(S3::get_object)
+            .match_requests(|request| request.key() == Some("locks/demo.json"))
+            .then_output(move || {
+                GetObjectOutput::builder().body(ByteStream::from_static(lock.as_bytes())).build()
+            });
+        let earlier = r#"{ "environment": "demo", "state": "provisioning", "at": "2026-01-01T00:00:00Z",
+            "run": "run", "version": "1", "region": "eu-west-1",
+            "outputs": { "cluster": { "name": "demo", "arn": "arn:demo" } } }"#;
+        let status = mock!(S3::get_object)
+            .match_requests(|request| request.key() == Some("status/demo.json"))
+            .then_output(move || {
+                GetObjectOutput::builder().body(ByteStream::from_static(earlier.as_bytes())).build()
+            });
+        let nothing = mock!(S3::get_object).then_error(move || GetObjectError::generic(absent()));
+        let steps = mock!(S3::list_objects_v2).then_output(|| ListObjectsV2Output::builder().build());
+        let head = match version {
+            Some(version) => mock!(S3::head_object)
+                .then_output(move || HeadObjectOutput::builder().version_id(version).build()),
+            None => mock!(S3::head_object).then_error(move || HeadObjectError::generic(absent())),
+        };
+        let s3 = [&locked, &status, &nothing, &steps, &head, &self.put, &self.freed];
+        let finish = Finish {
+            s3: mock_client!(aws_sdk_s3, RuleMode::MatchAny, &s3),
+            sfn: mock_client!(aws_sdk_sfn, RuleMode::MatchAny, [&self.started]),
+            events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&self.told]),
+            bucket: "plinth-bucket".to_owned(),
+        };
+        finish.handle(input).await
+    }
+
+    /// How often the status was put, the lock freed, the world told and a run started.
+    fn calls(&self) -> [usize; 4] {
+        [&self.put, &self.freed, &self.told, &self.started].map(Rule::num_calls)
+    }
+}
+
+fn ended(verdict: &str, version: Option<&str>, fault: Option<Value>) -> Value {
+    json!({
+        "execution": EXECUTION,
+        "input": { "environment": "demo" },
+        "verdict": verdict,
+        "run": {
+            "environment": "demo", "id": "run", "region": "eu-west-1", "account": "123456789012",
+            "spec": { "bucket": "plinth-bucket", "key": "runs/demo/run/spec.json" }, "version": version,
+        },
+        "outputs": { "cluster": { "name": "new", "arn": "arn:new" } },
+        "fault": fault,
+    })
+}
+
+fn fault(error: &str) -> Option<Value> {
+    let cause = json!({ "errorType": error, "errorMessage": "because" }).to_string();
+    Some(json!({ "Error": error, "Cause": cause }))
+}
+
+#[tokio::test]
+async fn a_run_that_succeeded_is_ready_told_and_frees_its_lock() {
+    let world = World::new(MINE, Some("1"), "ready");
+    let finished = world.handle(ended("provision", Some("1"), None)).await.expect("an answer");
+    assert_eq!(finished.state, Some(EnvironmentState::Ready));
+    assert_eq!(world.calls(), [1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn each_end_has_its_state() {
+    for (verdict, error, state) in [
+        ("provision", Some("Conflict"), "failed"),
+        ("provision", Some("InvalidSpec"), "rejected"),
+        ("provision", Some("Superseded"), "superseded"),
+        ("rejected", None, "rejected"),
+    ] {
+        let world = World::new(MINE, Some("1"), state);
+        world.handle(ended(verdict, Some("1"), error.and_then(fault))).await.expect("an answer");
+        assert_eq!(world.calls(), [1, 1, 1, 0], "{verdict} {error:?}");
+    }
+    let world = World::new(MINE, None, "destroyed");
+    world.handle(ended("teardown", None, None)).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_spec_that_came_meanwhile_is_the_next_run() {
+    let world = World::new(MINE, Some("2"), "ready");
+    world.handle(ended("provision", Some("1"), None)).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_lock_that_another_run_holds_is_left() {
+    let world = World::new(OTHERS, Some("2"), "rejected");
+    world.handle(ended("rejected", Some("1"), None)).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_plan_leaves_the_status_and_the_lock_alone() {
+    let world = World::new(MINE, Some("1"), "ready");
+    let mut input = ended("plan", None, None);
+    input["input"] = json!({ "action": "plan", "spec": { "name": "demo" } });
+    assert_eq!(world.handle(input).await.expect("an answer").state, None);
+    assert_eq!(world.calls(), [0, 0, 0, 0]);
+}
+
+/// What EventBridge says of an execution that was aborted.
+fn aborted() -> Value {
+    json!({
+        "version": "0", "id": "1", "detail-type": "Step Functions Execution Status Change",
+        "source": "aws.states", "account": "123456789012", "time": "2026-01-01T00:00:00Z",
+        "region": "us-east-1", "resources": [],
+        "detail": {
+            "executionArn": EXECUTION, "status": "ABORTED",
+            "input": json!({ "environment": "demo" }).to_string(),
+        },
+    })
+}
+
+#[tokio::test]
+async fn an_aborted_run_is_told_and_frees_its_lock_once() {
+    let world = World::new(MINE, Some("1"), "failed");
+    world.handle(aborted()).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 0]);
+    let again = World::new(OTHERS, Some("1"), "failed");
+    assert_eq!(again.handle(aborted()).await.expect("an answer").state, None);
+    assert_eq!(again.calls(), [0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_failed_run_keeps_the_outputs_of_the_last_that_succeeded() {
+    let mut world = World::new(MINE, Some("1"), "failed");
+    world.put = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+            body.contains("arn:demo") && !body.contains("arn:new")
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    world.handle(ended("provision", Some("1"), fault("Failed"))).await.expect("an answer");
+    assert_eq!(world.put.num_calls(), 1);
+}

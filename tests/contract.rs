@@ -181,6 +181,9 @@ fn call(action: &str) -> String {
 fn implied(action: &str) -> bool {
     ["s3:GetObject", "s3:PutObject", "s3:ListBucket", "iam:PassRole"].contains(&action)
         || action.starts_with("apigateway:")
+        || action.contains(":TagResource")
+        || action.contains("VpcEndpointService")
+        || action == "elasticloadbalancing:DescribeLoadBalancers"
 }
 
 #[test]

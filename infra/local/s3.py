@@ -1,15 +1,25 @@
-"""S3: the version in events."""
+"""S3: the version in events, and what is told of objects that aren't there."""
 
 import contextvars
 import inspect
 import json
 
+import ministack.app as ministack
+from ministack.core.iam_evaluator import ResolvedCredential, resolve_credential
+from ministack.core.router import extract_access_key_id
 from ministack.services import eventbridge, s3
+
+from . import permissions
 
 _version: contextvars.ContextVar[str | None] = contextvars.ContextVar("version", default=None)
 
 
 def install() -> None:
+    _name_versions()
+    _forbid_guessing()
+
+
+def _name_versions() -> None:
     """AWS names the version in `detail.object.version-id`; ministack has it, and leaves it out.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
@@ -34,3 +44,30 @@ def install() -> None:
 
     s3._fire_s3_event = fire_with_version
     eventbridge._dispatch_event = dispatch_with_version
+
+
+def _forbid_guessing() -> None:
+    """Who may not list a bucket isn't told that an object is absent, but that it is forbidden.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    handle = ministack.SERVICE_HANDLERS["s3"]
+
+    async def forbidding(method, path, headers, body, query):
+        answer = await handle(method, path, headers, body, query)
+        bucket, _, key = path.strip("/").partition("/")
+        if answer[0] != 404 or method not in ("GET", "HEAD") or not key or _may_list(headers, query, bucket):
+            return answer
+        refusal = b"" if method == "HEAD" else \
+            b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        return 403, {"Content-Type": "application/xml"}, refusal
+
+    ministack.SERVICE_HANDLERS["s3"] = forbidding
+
+
+def _may_list(headers: dict, query: dict, bucket: str) -> bool:
+    caller = resolve_credential(extract_access_key_id(headers, query))
+    if not isinstance(caller, ResolvedCredential) or ":assumed-role/" not in caller.principal_arn:
+        return True
+    role = caller.principal_arn.rsplit("/", 1)[0]
+    return permissions.role_allows(role, "s3:ListBucket", f"arn:aws:s3:::{bucket}")

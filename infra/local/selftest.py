@@ -334,6 +334,16 @@ def a_functions_role_holds_whichever_emulator_answers() -> None:
 
 
 @check
+def what_is_absent_is_forbidden_to_who_may_not_list() -> None:
+    server.client("s3").create_bucket(Bucket="guessed")
+    absent = {"call": ["s3", "get_object"], "with": {"Bucket": "guessed", "Key": "absent"}}
+    function("guesser", ("s3:GetObject", "*"))
+    assert "AccessDenied" in invoke("guesser", absent)["errorMessage"]
+    function("lister", ("s3:GetObject", "*"), ("s3:ListBucket", "*"))
+    assert "NoSuchKey" in invoke("lister", absent)["errorMessage"]
+
+
+@check
 def roles_are_known_by_path_and_boundary_and_passed_only_where_allowed() -> None:
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     boundary = "arn:aws:iam::aws:policy/ReadOnlyAccess"

@@ -73,11 +73,12 @@ impl Error {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let Some(code) = error.code() else {
+        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+        // An answer to HEAD has no body that could hold a code.
+        let Some(code) = error.code().or((status == 403).then_some("AccessDenied")) else {
             return Self::Throttled(format!("{what}: {}", chain(error)));
         };
         let message = format!("{what}: {code}: {}", error.message().unwrap_or("no message"));
-        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         if status >= 500 || status == 429 || THROTTLES.contains(&code) {
             Self::Throttled(message)
         } else if DENIALS.contains(&code) {

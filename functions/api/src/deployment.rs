@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_apigateway::{
     Client,
     operation::get_stage::GetStageOutput,
-    types::{Op, PatchOperation},
+    types::{Op, PatchOperation, Stage},
 };
 use step::{Context, Doing, Error, Field, Result, compare, digits, missing_tags};
 
@@ -41,7 +41,7 @@ pub(crate) async fn ensure(
         let path = format!("/restapis/{id}/stages/{}", wanted.stage);
         tag::ensure(api, context, &path, &tags(&stage), &wanted.stage_tags).await?;
     }
-    delete_other_stages(api, context, id, wanted).await
+    Ok(())
 }
 
 /// What `ensure` would change of a stage that is there; none if there isn't one.
@@ -121,14 +121,30 @@ async fn delete_old(api: &Client, id: &str, current: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes our stages by other names.
-async fn delete_other_stages(api: &Client, context: &Context, id: &str, wanted: &Wanted) -> Result<()> {
+/// The names of our stages but for the wanted one.
+pub(crate) async fn other_stages(
+    api: &Client,
+    context: &Context,
+    id: &str,
+    wanted: &Wanted,
+) -> Result<Vec<String>> {
     let stages = api.get_stages().rest_api_id(id).send().await;
     let stages = stages.doing(|| format!("listing the stages of REST API ({id})"))?;
-    for stage in stages.item.unwrap_or_default() {
+    let other = |stage: Stage| {
         let tags: BTreeMap<String, String> = stage.tags.unwrap_or_default().into_iter().collect();
-        let ours = context.owner().address(&tags).is_some();
-        let Some(name) = stage.stage_name.filter(|name| ours && *name != wanted.stage) else { continue };
+        context.owner().address(&tags)?;
+        stage.stage_name.filter(|name| *name != wanted.stage)
+    };
+    Ok(stages.item.unwrap_or_default().into_iter().filter_map(other).collect())
+}
+
+pub(crate) async fn delete_other_stages(
+    api: &Client,
+    context: &Context,
+    id: &str,
+    wanted: &Wanted,
+) -> Result<()> {
+    for name in other_stages(api, context, id, wanted).await? {
         let deleted = api.delete_stage().rest_api_id(id).stage_name(&name).send().await;
         deleted.gone(&["NotFoundException"], &["BadRequestException"], || {
             format!("deleting stage {name} of REST API ({id})")

@@ -65,6 +65,8 @@ impl Wanted {
                 uri: uri.clone(),
                 link: link.to_owned(),
                 key_required: self.usage_plan.is_some(),
+                kind: rest::kind(verb),
+                parameters: rest::parameters(path.trim()),
             }
         };
         self.routes.iter().map(route).collect()
@@ -129,6 +131,8 @@ async fn ensure_one(api: &Client, context: &Context, wanted: &Wanted) -> Result<
         None => None,
         Some(plan) => Some(usage_plan::ensure(api, context, plan, (&id, &wanted.stage)).await?),
     };
+    // A stage that a plan was for goes once the plan is for another.
+    deployment::delete_other_stages(api, context, &id, wanted).await?;
     Ok((wanted.key.clone(), output(context, wanted, Some(&id), key)))
 }
 
@@ -146,7 +150,7 @@ async fn plan(api: &Client, context: &Context) -> Result<Answer> {
     for wanted in wanted(context)? {
         let (of_link, link) = link::plan(&links, &wanted);
         changes.extend(of_link);
-        let found = rest::find(&apis, &wanted);
+        let found = rest::find(&apis, &wanted.address);
         let routes = wanted.routes(&link);
         changes.extend(match found {
             None => Some(Change::create(&wanted.address).with("name", &wanted.name)),
@@ -159,6 +163,11 @@ async fn plan(api: &Client, context: &Context) -> Result<Answer> {
         });
         changes.extend(plan_stage(api, found.map(|found| &found.id), &wanted, &routes).await?);
         let id = found.map(|found| found.id.as_str());
+        if let Some(id) = id {
+            let others = deployment::other_stages(api, context, id, &wanted).await?;
+            changes
+                .extend(others.iter().map(|name| Change::delete(wanted.stage_address()).with("name", name)));
+        }
         let key = plan_usage(api, context, &wanted, id, &mut changes).await?;
         outputs.insert(wanted.key.clone(), output(context, &wanted, id, key));
     }
@@ -230,7 +239,9 @@ async fn delete_dropped(api: &Client, context: &Context) -> Result<Vec<Change>> 
     let plans: Vec<_> = doubled_or_dropped(&plans, &kept).collect();
     let keys: Vec<_> = doubled_or_dropped(&keys, &kept).collect();
     let links = dropped_links(api, &kept, links, &apis).await?;
-    let apis: Vec<_> = apis.iter().filter(|found| !kept.contains(&found.address)).collect();
+    let doubled =
+        |found: &rest::Found| rest::find(&apis, &found.address).is_some_and(|first| first.id != found.id);
+    let apis: Vec<_> = apis.iter().filter(|found| !kept.contains(&found.address) || doubled(found)).collect();
 
     let changes = (plans.iter().map(|found| (&found.address, &found.id)))
         .chain(keys.iter().map(|found| (&found.address, &found.id)))

@@ -32,6 +32,10 @@ pub(crate) struct Route {
     pub(crate) uri: String,
     pub(crate) link: String,
     pub(crate) key_required: bool,
+    /// How it is authorized, how it is handed on, by which method: what every route of ours has alike.
+    pub(crate) kind: String,
+    /// The parts of the path that are handed on by name.
+    pub(crate) parameters: BTreeSet<String>,
 }
 
 impl Route {
@@ -43,22 +47,27 @@ impl Route {
     /// What a plan says of it.
     pub(crate) fn described(&self) -> String {
         let key = if self.key_required { " with a key" } else { "" };
-        format!("{} over {}{key}", self.uri, self.link)
+        let parts =
+            if self.parameters.is_empty() { String::new() } else { format!(" by {:?}", self.parameters) };
+        format!("{} {} over {}{key}{parts}", self.kind, self.uri, self.link)
     }
+}
 
-    /// The parts of its path that stand for something, which are handed on by name.
-    fn parameters(&self) -> impl Iterator<Item = &str> {
-        let parts = self.path.split('/');
-        parts
-            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-            .map(|part| part.trim_end_matches('+'))
-    }
+/// The kind of every route of ours: no authorizer, handed on over a link by its own method.
+pub(crate) fn kind(verb: &str) -> String {
+    format!("NONE HTTP_PROXY VPC_LINK {verb}")
+}
+
+/// The parts of a path that stand for something.
+pub(crate) fn parameters(path: &str) -> BTreeSet<String> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| name.trim_end_matches('+').to_owned()).collect()
 }
 
 /// The API; its routes come later.
 pub(crate) async fn ensure(api: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
     let all = ours(api, context).await?;
-    let Some(found) = find(&all, wanted) else { return create(api, wanted).await };
+    let Some(found) = find(&all, &wanted.address) else { return create(api, wanted).await };
     tag::ensure(api, context, &format!("/restapis/{}", found.id), &found.tags, &wanted.tags).await?;
     if found.name != wanted.name {
         let rename = PatchOperation::builder().op(Op::Replace).path("/name").value(&wanted.name).build();
@@ -69,8 +78,8 @@ pub(crate) async fn ensure(api: &Client, context: &Context, wanted: &Wanted) -> 
 }
 
 /// Should a lost answer have doubled one, the oldest is kept.
-pub(crate) fn find<'a>(all: &'a [Found], wanted: &Wanted) -> Option<&'a Found> {
-    all.iter().filter(|found| found.address == wanted.address).min_by_key(|found| (found.created, &found.id))
+pub(crate) fn find<'a>(all: &'a [Found], address: &str) -> Option<&'a Found> {
+    all.iter().filter(|found| found.address == address).min_by_key(|found| (found.created, &found.id))
 }
 
 pub(crate) fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
@@ -172,13 +181,26 @@ fn routes(resources: &Resources) -> Vec<Route> {
 
 fn route(path: &str, verb: &str, method: &Method) -> Route {
     let integration = method.method_integration();
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
+    let words = [
+        text(method.authorization_type()),
+        text(integration.and_then(|found| found.r#type()).map(IntegrationType::as_str)),
+        text(integration.and_then(|found| found.connection_type()).map(ConnectionType::as_str)),
+        text(integration.and_then(|found| found.http_method())),
+    ];
+    let handed = integration.and_then(|integration| integration.request_parameters());
+    let names = handed.into_iter().flatten().filter_map(|(to, from)| {
+        let name = to.strip_prefix("integration.request.path.")?;
+        (from.strip_prefix("method.request.path.") == Some(name)).then(|| name.to_owned())
+    });
     Route {
         path: path.to_owned(),
         verb: verb.to_owned(),
         uri: text(integration.and_then(|integration| integration.uri())),
         link: text(integration.and_then(|integration| integration.connection_id())),
         key_required: method.api_key_required().unwrap_or(false),
+        kind: words.join(" "),
+        parameters: names.collect(),
     }
 }
 
@@ -206,11 +228,11 @@ async fn ensure_resource(api: &Client, id: &str, resources: &mut Resources, path
 
 async fn put(api: &Client, id: &str, resource: &str, route: &Route) -> Result<()> {
     let word = route.word();
-    let parameters = |from: &str, to: &str| -> Vec<(String, String)> {
-        route.parameters().map(|name| (format!("{from}.path.{name}"), format!("{to}.path.{name}"))).collect()
-    };
-    let asked = parameters("method.request", "").into_iter().map(|(name, _)| (name, true)).collect();
-    let handed = parameters("integration.request", "method.request").into_iter().collect();
+    let names = route.parameters.iter();
+    let asked = names.clone().map(|name| (format!("method.request.path.{name}"), true)).collect();
+    let handed = names
+        .map(|name| (format!("integration.request.path.{name}"), format!("method.request.path.{name}")))
+        .collect();
     api.put_method()
         .rest_api_id(id)
         .resource_id(resource)

@@ -14,6 +14,7 @@ use aws_sdk_apigateway::{
         delete_api_key::DeleteApiKeyOutput,
         delete_method::DeleteMethodOutput,
         delete_rest_api::DeleteRestApiOutput,
+        delete_stage::DeleteStageOutput,
         delete_usage_plan::DeleteUsagePlanOutput,
         delete_vpc_link::{DeleteVpcLinkError, DeleteVpcLinkOutput},
         get_api_keys::GetApiKeysOutput,
@@ -32,9 +33,11 @@ use aws_sdk_apigateway::{
         update_stage::UpdateStageOutput,
         update_usage_plan::UpdateUsagePlanOutput,
     },
+    primitives::DateTime,
     types::{
-        ApiKey, ApiStage, Deployment, Integration, Method, QuotaPeriodType, QuotaSettings, Resource, RestApi,
-        ThrottleSettings, UsagePlan, UsagePlanKey, VpcLink, VpcLinkStatus,
+        ApiKey, ApiStage, ConnectionType, Deployment, Integration, IntegrationType, Method, QuotaPeriodType,
+        QuotaSettings, Resource, RestApi, Stage, ThrottleSettings, UsagePlan, UsagePlanKey, VpcLink,
+        VpcLinkStatus,
     },
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -81,6 +84,7 @@ struct World {
     apis: Vec<RestApi>,
     resources: Vec<Resource>,
     stage: Option<GetStageOutput>,
+    stages: Vec<Stage>,
     deployed: String,
     plans: Vec<UsagePlan>,
     keys: Vec<ApiKey>,
@@ -105,6 +109,7 @@ impl World {
                     .set_tags(Some(tags("apis.qa.stage")))
                     .build(),
             ),
+            stages: Vec::new(),
             deployed: deployment::description(&routes),
             plans: vec![plan_of(20)],
             keys: vec![ApiKey::builder().id("key").set_tags(Some(tags("apis.qa.key"))).build()],
@@ -142,7 +147,8 @@ impl World {
                 let old = Deployment::builder().id("new").description("plinth 0000").build();
                 GetDeploymentsOutput::builder().items(old).build()
             }),
-            mock!(Client::get_stages).then_output(|| GetStagesOutput::builder().build()),
+            mock!(Client::get_stages)
+                .then_output(move || GetStagesOutput::builder().set_item(Some(self.stages.clone())).build()),
             mock!(Client::get_usage_plans).then_output(move || {
                 GetUsagePlansOutput::builder().set_items(Some(self.plans.clone())).build()
             }),
@@ -167,8 +173,24 @@ fn link(status: VpcLinkStatus) -> VpcLink {
 
 fn resource(path: &str, id: &str, method: Option<(&str, &str)>) -> Resource {
     let method = method.map(|(verb, uri)| {
-        let integration = Integration::builder().uri(uri).connection_id("link").build();
-        let method = Method::builder().api_key_required(true).method_integration(integration).build();
+        let names = rest::parameters(path);
+        let handed = names
+            .iter()
+            .map(|name| (format!("integration.request.path.{name}"), format!("method.request.path.{name}")))
+            .collect();
+        let integration = Integration::builder()
+            .r#type(IntegrationType::HttpProxy)
+            .connection_type(ConnectionType::VpcLink)
+            .http_method(verb)
+            .uri(uri)
+            .connection_id("link")
+            .set_request_parameters(Some(handed))
+            .build();
+        let method = Method::builder()
+            .authorization_type("NONE")
+            .api_key_required(true)
+            .method_integration(integration)
+            .build();
         [(verb.to_owned(), method)].into()
     });
     Resource::builder().id(id).path(path).set_resource_methods(method).build()
@@ -208,7 +230,12 @@ async fn what_is_missing_is_created_with_our_tags_deployed_and_put_under_its_pla
         .match_requests(|request| request.api_key_required() == Some(true))
         .then_output(|| PutMethodOutput::builder().build());
     let integration = mock!(Client::put_integration)
-        .match_requests(|request| request.connection_id() == Some("link"))
+        .match_requests(|request| {
+            let handed = request.request_parameters().expect("parameters");
+            let named = handed.get("integration.request.path.id").map(String::as_str);
+            let expected = request.uri().is_some_and(|uri| uri.contains("{id}"));
+            request.connection_id() == Some("link") && (named == Some("method.request.path.id")) == expected
+        })
         .then_output(|| PutIntegrationOutput::builder().build());
     let deployment =
         mock!(Client::create_deployment).then_output(|| CreateDeploymentOutput::builder().id("new").build());
@@ -338,4 +365,42 @@ async fn what_somebody_else_made_is_neither_used_nor_deleted() {
     (world.plans, world.keys) = (Vec::new(), Vec::new());
     let pruned = prune(&client(world, &[]), &dropped(Operation::Prune)).await.expect("an answer");
     assert_eq!(pruned.changes, []);
+}
+
+#[tokio::test]
+async fn a_method_that_somebody_made_public_differs() {
+    let mut world = World::standing();
+    let methods = world.resources[0].resource_methods.as_mut().expect("methods");
+    let open = methods.get_mut("GET").expect("a method");
+    open.authorization_type = Some("AWS_IAM".to_owned());
+    let planned = plan(&client(world, &[]), &context(Operation::Plan)).await.expect("an answer");
+    assert_eq!(planned.changes[0].fields[0].name, "routes.GET /");
+}
+
+#[tokio::test]
+async fn a_rest_api_that_a_lost_answer_doubled_is_deleted_and_the_oldest_is_kept() {
+    let mut world = World::standing();
+    let newer = DateTime::from_secs(9);
+    let double =
+        RestApi::builder().id("aaa").name("demo-qa").created_date(newer).set_tags(Some(tags("apis.qa")));
+    world.apis.insert(0, double.build());
+    let delete = mock!(Client::delete_rest_api)
+        .match_requests(|request| request.rest_api_id() == Some("aaa"))
+        .then_output(|| DeleteRestApiOutput::builder().build());
+    prune(&client(world, &[&delete]), &context(Operation::Prune)).await.expect("an answer");
+    assert_eq!(delete.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_stage_by_an_earlier_name_is_planned_and_deleted_after_its_plan_has_left_it() {
+    let mut world = World::standing();
+    let old = Stage::builder().stage_name("old").set_tags(Some(tags("apis.qa.stage"))).build();
+    world.stages = vec![old];
+    let planned = plan(&client(world.clone(), &[]), &context(Operation::Plan)).await.expect("an answer");
+    assert_eq!(planned.changes, [Change::delete("apis.qa.stage").with("name", "old")]);
+    let delete = mock!(Client::delete_stage)
+        .match_requests(|request| request.stage_name() == Some("old"))
+        .then_output(|| DeleteStageOutput::builder().build());
+    ensure(&client(world, &[&delete]), &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(delete.num_calls(), 1);
 }

@@ -109,7 +109,7 @@ impl World {
     }
 }
 
-fn ended(verdict: &str, version: Option<&str>, fault: Option<Value>) -> Value {
+fn ended(verdict: &str, version: Option<&str>, fault: Option<&Value>) -> Value {
     json!({
         "execution": EXECUTION,
         "input": { "environment": "demo" },
@@ -123,9 +123,9 @@ fn ended(verdict: &str, version: Option<&str>, fault: Option<Value>) -> Value {
     })
 }
 
-fn fault(error: &str) -> Option<Value> {
+fn fault(error: &str) -> Value {
     let cause = json!({ "errorType": error, "errorMessage": "because" }).to_string();
-    Some(json!({ "Error": error, "Cause": cause }))
+    json!({ "Error": error, "Cause": cause })
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn each_end_has_its_state() {
         ("rejected", None, "rejected"),
     ] {
         let world = World::new(MINE, Some("1"), state);
-        world.handle(ended(verdict, Some("1"), error.and_then(fault))).await.expect("an answer");
+        world.handle(ended(verdict, Some("1"), error.map(fault).as_ref())).await.expect("an answer");
         assert_eq!(world.calls(), [1, 1, 1, 0], "{verdict} {error:?}");
     }
     let world = World::new(MINE, None, "destroyed");
@@ -208,6 +208,6 @@ async fn a_failed_run_keeps_the_outputs_of_the_last_that_succeeded() {
             body.contains("arn:demo") && !body.contains("arn:new")
         })
         .then_output(|| PutObjectOutput::builder().build());
-    world.handle(ended("provision", Some("1"), fault("Failed"))).await.expect("an answer");
+    world.handle(ended("provision", Some("1"), Some(&fault("Failed")))).await.expect("an answer");
     assert_eq!(world.put.num_calls(), 1);
 }

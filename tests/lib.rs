@@ -11,7 +11,10 @@ use std::{
 };
 
 use aws_sdk_s3::Client as S3;
-use aws_sdk_sfn::Client as StepFunctions;
+use aws_sdk_sfn::{
+    Client as StepFunctions,
+    types::{HistoryEvent, TaskScheduledEventDetails},
+};
 use serde_json::{Value, json};
 use step::{Change, EnvironmentState, Progress, Status};
 use tokio::sync::{Mutex, MutexGuard};
@@ -225,6 +228,26 @@ impl Local {
         panic!("{execution} hasn't ended in two minutes");
     }
 
+    /// What each execution's history says, event by event.
+    ///
+    /// # Panics
+    /// If it can't be had.
+    pub async fn histories(&self) -> Vec<(String, Vec<String>)> {
+        let mut histories = Vec::new();
+        for machine in ["environment", "provision", "prune"] {
+            let machine = MACHINE.replace("environment", machine);
+            let listed = self.sfn().list_executions().state_machine_arn(machine).into_paginator().items();
+            let runs: Result<Vec<_>, _> = listed.send().collect().await;
+            for run in runs.expect("executions") {
+                let arn = run.execution_arn;
+                let events = self.sfn().get_execution_history().execution_arn(&arn).into_paginator().items();
+                let events: Result<Vec<_>, _> = events.send().collect().await;
+                histories.push((arn, events.expect("a history").iter().map(text).collect()));
+            }
+        }
+        histories
+    }
+
     /// What a plan of this spec says.
     ///
     /// # Panics
@@ -339,6 +362,26 @@ impl Local {
     pub async fn is_free(&self, name: &str) -> bool {
         self.s3().head_object().bucket(BUCKET).key(step::lock_key(name)).send().await.is_err()
     }
+}
+
+/// What an event of an execution says; printing it as it is would leave out what may be secret.
+fn text(event: &HistoryEvent) -> String {
+    let entered = event.state_entered_event_details();
+    let exited = event.state_exited_event_details();
+    let scheduled = event.task_scheduled_event_details();
+    let succeeded = event.task_succeeded_event_details();
+    let failed = event.task_failed_event_details();
+    let texts = [
+        event.execution_started_event_details().and_then(|details| details.input()),
+        event.execution_succeeded_event_details().and_then(|details| details.output()),
+        event.execution_failed_event_details().and_then(|details| details.cause()),
+        entered.and_then(|details| details.input()),
+        exited.and_then(|details| details.output()),
+        scheduled.map(TaskScheduledEventDetails::parameters),
+        succeeded.and_then(|details| details.output()),
+        failed.and_then(|details| details.cause()),
+    ];
+    texts.into_iter().flatten().collect()
 }
 
 /// Whether a run has come to its end.

@@ -72,7 +72,8 @@ fn unseen(role: &str, sid: &str) -> bool {
 /// How a life of the environment fails that needs this statement: on its way up, or else on its way
 /// down.
 async fn fault(local: &Local, sid: &str) -> Option<String> {
-    let scale = if sid == "LookForANewerSpec" { 0.05 } else { 0.0 };
+    let slow = ["LookForANewerSpec", "SeeLockHolders", "StartTheNextRun"].contains(&sid);
+    let scale = if slow { 0.05 } else { 0.0 };
     local.control("POST", "scale", Some(json!({ "scale": scale })));
     let begun = executions(local).await;
     match sid {
@@ -82,7 +83,8 @@ async fn fault(local: &Local, sid: &str) -> Option<String> {
         }
         // The second finds the lock held, and is the next run.
         "SeeLockHolders" | "StartTheNextRun" => {
-            local.upload(NAME, SPEC).await;
+            let version = local.upload(NAME, SPEC).await;
+            local.status(NAME, |status| status.version.as_ref() == Some(&version)).await;
             local.upload(NAME, &format!("{SPEC}tags: {{ a: b }}\n")).await;
         }
         _ => {

@@ -367,13 +367,9 @@ async fn no_secrets_value_is_written_down_anywhere() {
         let bytes = object.body.collect().await.expect("a body").into_bytes();
         assert!(!String::from_utf8_lossy(&bytes).contains(password), "{key}");
     }
-    for machine in ["environment", "provision", "prune"] {
-        let machine = MACHINE.replace("environment", machine);
-        let runs = local.sfn().list_executions().state_machine_arn(machine).send().await.expect("executions");
-        for run in runs.executions {
-            let history = local.sfn().get_execution_history().execution_arn(run.execution_arn).send().await;
-            assert!(!format!("{:?}", history.expect("a history")).contains(password));
-        }
+    for (execution, events) in local.histories().await {
+        assert!(!events.is_empty(), "{execution} says nothing");
+        assert!(!events.iter().any(|event| event.contains(password)), "{execution}");
     }
     assert!(!format!("{status:?}").contains(password));
     local.destroy("hush").await;
@@ -396,4 +392,26 @@ async fn what_a_spec_no_longer_mentions_goes_at_the_end_of_the_run() {
     local.ready("drop", &small("drop", "")).await;
     assert!(!local.standing("drop").iter().any(|found| found.contains("services.old")));
     local.destroy("drop").await;
+}
+
+/// What a spec of a thousand services may take of Step Functions' limits.
+/// Source: <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
+const STATE: usize = 256 * 1024;
+const EVENTS: usize = 25_000;
+
+#[tokio::test]
+async fn two_hundred_services_take_less_than_a_fifth_of_what_a_run_may_take() {
+    let local = Local::take().await;
+    let service = |number| format!("  service-{number:03}: {{ image: nginx:1 }}");
+    let services = (0..200).map(service).collect::<Vec<_>>().join("\n");
+    let spec = format!(
+        "apiVersion: plinth/v1\nname: many\nnetwork: {{ nat: none, zones: 1 }}\nservices:\n{services}\n"
+    );
+    local.ready("many", &spec).await;
+    for (execution, events) in local.histories().await {
+        assert!(events.len() < EVENTS / 5, "{execution} has {} events", events.len());
+        let largest = events.iter().map(String::len).max().unwrap_or_default();
+        assert!(largest < STATE / 5, "{execution} hands on {largest} bytes");
+    }
+    local.destroy("many").await;
 }

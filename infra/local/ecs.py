@@ -91,6 +91,13 @@ def update_service(body: dict) -> dict:
     _check_network(body.get("networkConfiguration"))
     _check_balancers(body.get("loadBalancers", []), definition)
     changes = {name: value for name, value in body.items() if name not in ("cluster", "service")}
+    strategy = changes.get("capacityProviderStrategy")
+    if strategy not in (None, service.settings.get("capacityProviderStrategy")) \
+            and not changes.get("forceNewDeployment"):
+        raise Refusal("InvalidParameterException",
+                      "When switching from launch type to capacity provider strategy on an existing service, or "
+                      "making a change to a capacity provider strategy on a service that is already using one, "
+                      "you must force a new deployment.")
     replaced = changes.pop("forceNewDeployment", False) or any(
         changes.get(name) not in (None, service.settings.get(name)) for name in REPLACING)
     service.desired = changes.get("desiredCount", service.desired)

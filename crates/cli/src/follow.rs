@@ -21,35 +21,72 @@ pub(crate) async fn follow(
     version: Option<&str>,
     before: Option<&str>,
 ) -> Result<Status> {
-    let begun = Instant::now();
-    let mut screen = Screen::new();
-    let mut told = BTreeMap::new();
-    let mut waits = String::new();
-    loop {
-        let seconds = begun.elapsed().as_secs_f64();
+    let mut following = Following {
+        control_plane,
+        name,
+        version,
+        before,
+        begun: Instant::now(),
+        screen: Screen::new(),
+        told: BTreeMap::new(),
+        waits: String::new(),
+    };
+    let outcome = loop {
+        match following.look().await {
+            Ok(None) => {}
+            Ok(Some(status)) => break Ok(status),
+            // The run goes on, whether or not it can be seen from here.
+            Err(Error::Throttled(message)) => following.wait(format!("{message}; looking again")),
+            Err(error) => break Err(error),
+        }
+        tokio::time::sleep(control_plane.pace()).await;
+    };
+    following.screen.clear();
+    outcome
+}
+
+struct Following<'a> {
+    control_plane: &'a ControlPlane,
+    name: &'a str,
+    version: Option<&'a str>,
+    before: Option<&'a str>,
+    begun: Instant,
+    screen: Screen,
+    /// What was last shown of each step.
+    told: BTreeMap<String, String>,
+    /// What was last waited for before there was anything to show.
+    waits: String,
+}
+
+impl Following<'_> {
+    /// Shows what is new; the status when it is settled.
+    async fn look(&mut self) -> Result<Option<Status>> {
+        let (control_plane, name) = (self.control_plane, self.name);
+        let seconds = self.begun.elapsed().as_secs_f64();
         match control_plane.status(name).await? {
-            Some(status) if status.version.as_deref() == version && Some(status.run.as_str()) != before => {
-                steps(control_plane, &status, seconds, &mut told, &mut screen).await?;
-                if !under_way(&status) {
-                    screen.clear();
-                    return Ok(status);
-                }
+            Some(status)
+                if status.version.as_deref() == self.version && Some(status.run.as_str()) != self.before =>
+            {
+                steps(control_plane, &status, seconds, &mut self.told, &mut self.screen).await?;
+                return Ok(Some(status).filter(|status| !under_way(status)));
             }
             earlier => {
-                if overtaken(&control_plane.specs(name).await?, version) {
-                    screen.clear();
+                if overtaken(&control_plane.specs(name).await?, self.version) {
                     return Err(Error::Superseded(format!(
                         "somebody uploaded or deleted the spec of {name} since, and the newest wins; see what became of it with: plinth status {name}"
                     )));
                 }
-                let wait = not_begun(name, &control_plane.bucket, earlier.as_ref(), seconds);
-                if wait != waits {
-                    screen.line(&wait);
-                    waits = wait;
-                }
+                self.wait(not_begun(name, &control_plane.bucket, earlier.as_ref(), seconds));
             }
         }
-        tokio::time::sleep(control_plane.pace()).await;
+        Ok(None)
+    }
+
+    fn wait(&mut self, wait: String) {
+        if wait != self.waits {
+            self.screen.line(&wait);
+            self.waits = wait;
+        }
     }
 }
 

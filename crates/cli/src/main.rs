@@ -86,6 +86,8 @@ enum Secret {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // `plinth list | head -1` ends without a word.
+    sigpipe::reset();
     let plinth = Plinth::parse();
     match Box::pin(run(plinth)).await {
         Ok(code) => code,

@@ -19,7 +19,7 @@ pub struct Context {
     pub spec: Spec,
     /// What earlier steps learned.
     pub outputs: Outputs,
-    /// The names in the section to do; all where absent.
+    /// The services to do; all where absent.
     pub batch: Option<Vec<String>>,
     /// When the step's first pass in this run began.
     pub since: Timestamp,
@@ -90,7 +90,19 @@ impl Context {
         format!("arn:{}:iam::{}:role{}{name}", self.partition(), self.run.account, self.role_path())
     }
 
-    /// The name of a service and its task definition's family. Its limit in ECS is 255 characters.
+    /// The services to do in this pass, with what only belongs to them.
+    pub fn services(&self) -> impl Iterator<Item = (&String, &Service)> {
+        let asked = |key: &String| self.batch.as_ref().is_none_or(|batch| batch.contains(key));
+        self.spec.services.iter().filter(move |(key, _)| asked(key))
+    }
+
+    /// Whether this pass also does what is done once for all services, such as planning what was dropped.
+    pub fn is_first_batch(&self) -> bool {
+        let first = self.spec.services.keys().next();
+        self.batch.as_ref().is_none_or(|batch| batch.first() == first)
+    }
+
+    /// The name of a service. Its limit in ECS is 255 characters.
     pub fn service_name(&self, address: &str, service: &Service) -> String {
         self.name(service.name.as_ref(), address, 255)
     }

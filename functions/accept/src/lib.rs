@@ -195,8 +195,8 @@ fn applied(status: Option<&Status>, source: &Source) -> bool {
     status.state == settled && status.version == source.version
 }
 
-/// The services in batches, and one empty batch where there are none: the `service` step then still
-/// plans what is dropped.
+/// The services in batches, and one empty batch where there are none: the steps that go by batches then
+/// still do what is done once.
 fn batches(spec: &Spec) -> Vec<Batch> {
     let names: Vec<String> = spec.services.keys().cloned().collect();
     if names.is_empty() {

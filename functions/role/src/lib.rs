@@ -44,6 +44,7 @@ struct Wanted {
     tags: BTreeMap<String, String>,
 }
 
+/// The roles of this pass: those of its services, and with the first batch those of the section.
 fn wanted(context: &Context, boundary: &str) -> Result<Vec<Wanted>> {
     let wanted = |address: String, name, trust, allow, policies: &[String]| Wanted {
         name,
@@ -56,12 +57,12 @@ fn wanted(context: &Context, boundary: &str) -> Result<Vec<Wanted>> {
         address,
     };
     let mut all = Vec::new();
-    for (key, role) in &context.spec.roles {
+    for (key, role) in context.spec.roles.iter().filter(|_| context.is_first_batch()) {
         let allow = policy::allow(context, &role.allow)?;
         let trust = policy::trust(&role.assumed_by);
         all.push(wanted(format!("roles.{key}"), context.role_name(key), trust, allow, &role.policies));
     }
-    for (key, service) in &context.spec.services {
+    for (key, service) in context.services() {
         let trust = policy::task_trust(context);
         if let Some(role) = &service.role {
             let allow = policy::allow(context, &role.allow)?;
@@ -111,7 +112,10 @@ async fn ensure_one(iam: &Client, context: &Context, wanted: &Wanted) -> Result<
 }
 
 async fn plan(iam: &Client, context: &Context, boundary: &str) -> Result<Answer> {
-    let mut changes = delete_dropped(iam, context).await?;
+    let mut changes = Vec::new();
+    if context.is_first_batch() {
+        changes.extend(delete_dropped(iam, context).await?);
+    }
     let wanted = wanted(context, boundary)?;
     let found = side_by_side(wanted.iter().map(|wanted| find(iam, context, &wanted.name))).await?;
     changes.extend(wanted.iter().zip(found).filter_map(|(wanted, found)| match found {

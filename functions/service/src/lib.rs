@@ -49,14 +49,8 @@ pub async fn handle(context: Context) -> Result<Answer> {
     }
 }
 
-/// The services to do in this pass.
-fn batch(context: &Context) -> impl Iterator<Item = (&String, &Service)> {
-    let asked = |key: &String| context.batch.as_ref().is_none_or(|batch| batch.contains(key));
-    context.spec.services.iter().filter(move |(key, _)| asked(key))
-}
-
 async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
-    side_by_side(batch(context).map(|(key, service)| ensure_one(aws, context, key, service))).await?;
+    side_by_side(context.services().map(|(key, service)| ensure_one(aws, context, key, service))).await?;
     Ok(Answer::default())
 }
 
@@ -71,19 +65,13 @@ async fn ensure_one(aws: &Aws, context: &Context, key: &str, service: &Service) 
 
 async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
     let mut changes = Vec::new();
-    if first_batch(context) {
+    if context.is_first_batch() {
         changes.extend(delete_dropped(aws, context).await?);
     }
     let planned =
-        side_by_side(batch(context).map(|(key, service)| plan_one(aws, context, key, service))).await?;
+        side_by_side(context.services().map(|(key, service)| plan_one(aws, context, key, service))).await?;
     changes.extend(planned.into_iter().flatten());
     Ok(Answer::changed(changes))
-}
-
-/// Whether this batch is the one that also looks for what was dropped.
-fn first_batch(context: &Context) -> bool {
-    let first = context.spec.services.keys().next();
-    context.batch.as_ref().is_none_or(|batch| batch.first() == first)
 }
 
 async fn plan_one(aws: &Aws, context: &Context, key: &str, service: &Service) -> Result<Vec<Change>> {

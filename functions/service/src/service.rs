@@ -49,6 +49,13 @@ pub(crate) struct Wanted {
     deployed: String,
 }
 
+impl Wanted {
+    /// Only a service behind a balancer has one.
+    fn grace(&self) -> Option<i32> {
+        (!self.targets.is_empty()).then_some(GRACE)
+    }
+}
+
 pub(crate) fn wanted(
     context: &Context,
     key: &str,
@@ -101,7 +108,7 @@ pub(crate) async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> 
             update(ecs, found, wanted).await?
         }
     };
-    ready(ecs, &service, wanted).await
+    ready(ecs, context, &service, wanted).await
 }
 
 pub(crate) async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Change>> {
@@ -153,6 +160,7 @@ fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
     let subnets = network.map(|network| network.subnets().iter().cloned().collect()).unwrap_or_default();
     let groups = network.map(|network| network.security_groups().join(", ")).unwrap_or_default();
     let public = network.and_then(AwsVpcConfiguration::assign_public_ip) == Some(&AssignPublicIp::Enabled);
+    let grace = wanted.grace().unwrap_or_default();
     let provider = found.capacity_provider_strategy().first().map_or("none", |item| item.capacity_provider());
     [
         compare("definition", found.task_definition().unwrap_or("none"), wanted.revision.as_str()),
@@ -162,11 +170,20 @@ fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
         compare("securityGroups", groups, wanted.group.clone()),
         compare("publicAddress", public, wanted.public),
         compare("targets", ports(&registered(found)), ports(&wanted.targets)),
+        compare("gracePeriod", found.health_check_grace_period_seconds().unwrap_or_default(), grace),
+        compare("circuitBreaker", breaks(found), true),
     ]
     .into_iter()
     .flatten()
     .chain(missing_tags(&tags(found), &wanted.tags))
     .collect()
+}
+
+/// Whether a deployment whose tasks keep failing ends, and the one before it comes back.
+fn breaks(found: &Service) -> bool {
+    let configuration = found.deployment_configuration();
+    let breaker = configuration.and_then(DeploymentConfiguration::deployment_circuit_breaker);
+    breaker.is_some_and(|breaker| breaker.enable() && breaker.rollback())
 }
 
 fn registered(found: &Service) -> BTreeMap<String, i32> {
@@ -179,7 +196,7 @@ fn ports(targets: &BTreeMap<String, i32>) -> String {
     targets.iter().map(|(arn, port)| format!("{arn} -> {port}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The same token answers the service that was made: this call can't double it.
+/// The name lets this call make one service at most; when its answer was lost, the next pass finds it.
 async fn create(ecs: &Client, wanted: &Wanted) -> Result<Service> {
     let mut tags = wanted.tags.clone();
     tags.insert(DEPLOYED.to_owned(), wanted.deployed.clone());
@@ -192,7 +209,7 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<Service> {
         .capacity_provider_strategy(strategy(wanted)?)
         .network_configuration(network(wanted)?)
         .set_load_balancers(Some(balancers(wanted)))
-        .set_health_check_grace_period_seconds((!wanted.targets.is_empty()).then_some(GRACE))
+        .set_health_check_grace_period_seconds(wanted.grace())
         .deployment_configuration(deployment_configuration())
         .propagate_tags(PropagateTags::Service)
         .enable_ecs_managed_tags(true)
@@ -224,8 +241,10 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
         .capacity_provider_strategy(strategy(wanted)?)
         .network_configuration(network(wanted)?)
         .set_load_balancers(Some(balancers(wanted)))
-        .set_health_check_grace_period_seconds((!wanted.targets.is_empty()).then_some(GRACE))
+        .set_health_check_grace_period_seconds(wanted.grace())
         .deployment_configuration(deployment_configuration())
+        // ECS takes another strategy only with a new deployment.
+        .force_new_deployment(of_service.iter().any(|field| field.name == "capacity"))
         .send()
         .await;
     let doing = || format!("updating ECS service ({})", wanted.name);
@@ -297,12 +316,14 @@ where
     answer.doing(doing)
 }
 
-/// What ECS says of roles and target groups that will be usable soon, in small letters.
-const SOON: [&str; 4] = [
+/// What ECS says of what will be usable soon, in small letters. A service that isn't seen yet after it was
+/// created is "not idempotent".
+const SOON: [&str; 5] = [
     "role is not valid",
     "unable to assume",
     "does not have an associated load balancer",
     "unable to start a service that is still draining",
+    "creation of service was not idempotent",
 ];
 
 /// Ends the run if the revision was deployed by it and isn't the primary one any more: ECS went back.
@@ -321,7 +342,8 @@ async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<
 }
 
 /// A deployment is done when the primary one is our revision, completed, with all its tasks running.
-async fn ready(ecs: &Client, service: &Service, wanted: &Wanted) -> Result<()> {
+/// One that only scales is as old as its revision, so that a wait counts from this step's own beginning.
+async fn ready(ecs: &Client, context: &Context, service: &Service, wanted: &Wanted) -> Result<()> {
     let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
     let Some(primary) = primary else {
         return Err(Error::soon(format!("ECS service ({}) has no deployment yet", wanted.name)));
@@ -350,7 +372,7 @@ async fn ready(ecs: &Client, service: &Service, wanted: &Wanted) -> Result<()> {
     {
         doing = format!("{doing}, and {} stopped: {reason}", primary.failed_tasks());
     }
-    Err(Latency::of("ecs-service").wait(&doing, begun(primary)?))
+    Err(Latency::of("ecs-service").wait(&doing, begun(primary)?.max(context.since)))
 }
 
 fn begun(deployment: &Deployment) -> Result<Timestamp> {

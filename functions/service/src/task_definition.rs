@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::{
     Client,
+    error::ProvideErrorMetadata,
     types::{
         Compatibility, ContainerDefinition, CpuArchitecture, KeyValuePair, LogConfiguration, LogDriver,
         NetworkMode, OsFamily, PortMapping, RuntimePlatform, Secret, SortOrder, Tag, TaskDefinition,
-        TaskDefinitionField, TaskDefinitionStatus, TransportProtocol,
+        TaskDefinitionFamilyStatus, TaskDefinitionField, TaskDefinitionStatus, TransportProtocol,
     },
 };
 use spec::{Architecture, Service};
@@ -138,19 +139,19 @@ async fn find(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option
     Ok(found)
 }
 
-/// A family's newest active revision, or the one that is named. An absent one is a `ClientException`
-/// like others: what it says tells.
+/// A family's newest active revision, or the one that is named.
 async fn describe(ecs: &Client, name: &str) -> Result<Option<Found>> {
     let described =
         ecs.describe_task_definition().task_definition(name).include(TaskDefinitionField::Tags).send().await;
-    let described =
-        described.unless_absent(&["ClientException"], || format!("describing task definition ({name})"))?;
-    let Some(described) = described else { return Ok(None) };
+    // An absent one is a `ClientException` like others: what it says tells.
+    let message = described.as_ref().err().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    if message.contains("Unable to describe task definition") {
+        return Ok(None);
+    }
+    let described = described.doing(|| format!("describing task definition ({name})"))?;
     let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
     let tags = described.tags().iter().filter_map(pair).collect();
-    let active =
-        |aws: &TaskDefinition| aws.status().is_none_or(|status| *status == TaskDefinitionStatus::Active);
-    Ok(described.task_definition.filter(active).map(|aws| Found { aws, tags }))
+    Ok(described.task_definition.map(|aws| Found { aws, tags }))
 }
 
 /// What a revision says of what the spec owns.
@@ -279,37 +280,42 @@ async fn retag(ecs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
 /// A revision that nothing uses any more.
 pub(crate) struct Old {
     arn: String,
+    active: bool,
     address: String,
     /// Whether its whole family is dropped.
     dropped: bool,
     pub(crate) log_group: Option<String>,
 }
 
-/// Our active revisions that nothing uses any more: all of a dropped family, and of the others all but
-/// the newest.
+/// Our revisions that nothing uses any more: all of a dropped family, and of the others all but the
+/// newest.
 pub(crate) async fn old(ecs: &Client, context: &Context) -> Result<Vec<Old>> {
     let kept: BTreeSet<String> = context.spec.services.keys().map(|key| family(context, key)).collect();
     let mut seen = BTreeSet::new();
     let mut unused = Vec::new();
-    for arn in listed(ecs, context).await? {
+    for arn in active(ecs, context).await? {
         let family = family_of(&arn).to_owned();
         let dropped = !kept.contains(&family);
         // The newest of a family comes first.
         if !seen.insert(family) || dropped {
-            unused.push((arn, dropped));
+            unused.push(arn);
         }
     }
-    let one = async |(arn, dropped): (String, bool)| {
+    let mut families: BTreeSet<String> = seen.difference(&kept).cloned().collect();
+    families.extend(inactive_families(ecs, context).await?);
+    let one = async |arn: String| {
         let Some(found) = describe(ecs, &arn).await? else { return Ok(None) };
-        let owner = context.owner();
         let log_group = settings(&found.aws).logs.remove(LOG_GROUP);
-        Ok(owner.address(&found.tags).map(|address| Old {
-            arn,
+        Ok(context.owner().address(&found.tags).map(|address| Old {
+            active: found.aws.status() == Some(&TaskDefinitionStatus::Active),
             address: address.to_owned(),
-            dropped,
+            dropped: !kept.contains(family_of(&arn)),
+            arn,
             log_group,
         }))
     };
+    let inactive = side_by_side(families.iter().map(|family| inactive(ecs, family))).await?;
+    unused.extend(inactive.into_iter().flatten());
     Ok(side_by_side(unused.into_iter().map(one)).await?.into_iter().flatten().collect())
 }
 
@@ -318,8 +324,13 @@ fn family_of(arn: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(family, _)| family)
 }
 
+/// What the names of our families begin with.
+fn prefix(context: &Context) -> String {
+    format!("{}-", context.run.environment)
+}
+
 /// The active revisions of all families whose name may be ours, the newest of each first.
-async fn listed(ecs: &Client, context: &Context) -> Result<Vec<String>> {
+async fn active(ecs: &Client, context: &Context) -> Result<Vec<String>> {
     let pages = ecs
         .list_task_definitions()
         .status(TaskDefinitionStatus::Active)
@@ -329,25 +340,50 @@ async fn listed(ecs: &Client, context: &Context) -> Result<Vec<String>> {
         .send();
     let all: std::result::Result<Vec<String>, _> = pages.collect().await;
     let mut all = all.doing(|| "listing task definitions")?;
-    let prefix = format!("{}-", context.run.environment);
+    let prefix = prefix(context);
     all.retain(|arn| family_of(arn).starts_with(&prefix));
     let revision = |arn: &String| arn.rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
     all.sort_by_key(|arn| std::cmp::Reverse(revision(arn)));
     Ok(all)
 }
 
-/// Takes the revisions out of use, and those of dropped families away. Old revisions of a family that
-/// stays are no change worth telling.
+/// The families whose name may be ours that have no active revision: what a pass leaves that ends after
+/// it took the revisions out of use and before it deleted them.
+async fn inactive_families(ecs: &Client, context: &Context) -> Result<Vec<String>> {
+    let pages = ecs
+        .list_task_definition_families()
+        .family_prefix(prefix(context))
+        .status(TaskDefinitionFamilyStatus::Inactive)
+        .into_paginator()
+        .items()
+        .send();
+    let families: std::result::Result<Vec<String>, _> = pages.collect().await;
+    families.doing(|| "listing families of task definitions")
+}
+
+async fn inactive(ecs: &Client, family: &str) -> Result<Vec<String>> {
+    let pages = ecs
+        .list_task_definitions()
+        .family_prefix(family)
+        .status(TaskDefinitionStatus::Inactive)
+        .into_paginator()
+        .items()
+        .send();
+    let all: std::result::Result<Vec<String>, _> = pages.collect().await;
+    all.doing(|| format!("listing the inactive revisions of {family}"))
+}
+
+/// Takes the revisions out of use and away. Old revisions of a family that stays are no change worth
+/// telling.
 pub(crate) async fn delete_dropped(ecs: &Client, context: &Context, old: Vec<Old>) -> Result<Vec<Change>> {
     let told: BTreeSet<&String> = old.iter().filter(|old| old.dropped).map(|old| &old.address).collect();
     let changes = told.into_iter().map(Change::delete).collect();
     if context.operation == Operation::Prune {
-        side_by_side(old.iter().map(|old| deregister(ecs, &old.arn))).await?;
+        let active = old.iter().filter(|old| old.active);
+        side_by_side(active.map(|old| deregister(ecs, &old.arn))).await?;
         let arns: Vec<String> = old.into_iter().map(|old| old.arn).collect();
         for arns in arns.chunks(10) {
-            let deleted =
-                ecs.delete_task_definitions().set_task_definitions(Some(arns.to_vec())).send().await;
-            deleted.doing(|| format!("deleting task definitions ({})", arns.join(", ")))?;
+            delete(ecs, arns).await?;
         }
     }
     Ok(changes)
@@ -357,4 +393,17 @@ async fn deregister(ecs: &Client, arn: &str) -> Result<()> {
     let done = ecs.deregister_task_definition().task_definition(arn).send().await;
     done.doing(|| format!("deregistering task definition ({arn})"))?;
     Ok(())
+}
+
+/// Takes at most ten. What ECS could not delete is told in its answer.
+async fn delete(ecs: &Client, arns: &[String]) -> Result<()> {
+    let doing = || format!("deleting task definitions ({})", arns.join(", "));
+    let deleted = ecs.delete_task_definitions().set_task_definitions(Some(arns.to_vec())).send().await;
+    match deleted.doing(doing)?.failures() {
+        [] => Ok(()),
+        [failure, ..] => {
+            let arn = failure.arn().unwrap_or_default();
+            Err(Error::Failed(format!("{}: {arn}: {}", doing(), failure.reason().unwrap_or_default())))
+        }
+    }
 }

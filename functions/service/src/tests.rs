@@ -19,6 +19,7 @@ use aws_sdk_ecs::{
         describe_tasks::DescribeTasksOutput,
         list_clusters::ListClustersOutput,
         list_services::ListServicesOutput,
+        list_task_definition_families::ListTaskDefinitionFamiliesOutput,
         list_task_definitions::ListTaskDefinitionsOutput,
         list_tasks::ListTasksOutput,
         register_task_definition::RegisterTaskDefinitionOutput,
@@ -28,8 +29,9 @@ use aws_sdk_ecs::{
     primitives::DateTime,
     types::{
         AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, ContainerDefinition,
-        CpuArchitecture, Deployment, DeploymentRolloutState, KeyValuePair, LoadBalancer, LogConfiguration,
-        LogDriver, NetworkConfiguration, PortMapping, RuntimePlatform, Secret, Service as EcsService, Task,
+        CpuArchitecture, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration,
+        DeploymentRolloutState, Failure, KeyValuePair, LoadBalancer, LogConfiguration, LogDriver,
+        NetworkConfiguration, PortMapping, RuntimePlatform, Secret, Service as EcsService, Task,
         TaskDefinition, TaskDefinitionStatus,
     },
 };
@@ -137,11 +139,20 @@ impl Rules {
     }
 }
 
-fn nothing_listed() -> [Rule; 2] {
+fn nothing_listed() -> [Rule; 3] {
     [
+        families(&[]),
         mock!(Ecs::list_clusters).then_output(|| ListClustersOutput::builder().build()),
         mock!(Ecs::list_task_definitions).then_output(|| ListTaskDefinitionsOutput::builder().build()),
     ]
+}
+
+/// The families that have no active revision.
+fn families(names: &'static [&'static str]) -> Rule {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    mock!(Ecs::list_task_definition_families).then_output(move || {
+        ListTaskDefinitionFamiliesOutput::builder().set_families(Some(names.clone())).build()
+    })
 }
 
 /// The revision as AWS describes it when it is what the spec says.
@@ -183,7 +194,9 @@ fn defined(definition: Option<TaskDefinition>) -> Rule {
                 .build()
         }),
         None => mock!(Ecs::describe_task_definition).then_error(|| {
-            DescribeTaskDefinitionError::generic(ErrorMetadata::builder().code("ClientException").build())
+            let metadata = ErrorMetadata::builder().code("ClientException");
+            let metadata = metadata.message("Unable to describe task definition.");
+            DescribeTaskDefinitionError::generic(metadata.build())
         }),
     }
 }
@@ -219,6 +232,14 @@ fn service() -> aws_sdk_ecs::types::builders::ServiceBuilder {
         .network_configuration(NetworkConfiguration::builder().awsvpc_configuration(network).build())
         .load_balancers(LoadBalancer::builder().target_group_arn("arn:target").container_port(80).build())
         .deployments(deployment(DeploymentRolloutState::Completed, 2))
+        .health_check_grace_period_seconds(60)
+        .deployment_configuration(
+            DeploymentConfiguration::builder()
+                .deployment_circuit_breaker(
+                    DeploymentCircuitBreaker::builder().enable(true).rollback(true).build(),
+                )
+                .build(),
+        )
         .set_tags(Some(tags))
 }
 
@@ -358,12 +379,49 @@ async fn a_changed_image_is_a_new_revision_that_the_service_is_updated_to() {
 #[tokio::test]
 async fn what_drifted_is_planned_field_by_field() {
     let mut rules = Rules::standing();
-    rules.services = services(vec![service().desired_count(5).set_load_balancers(None).build()]);
+    let drifted = service()
+        .desired_count(5)
+        .set_load_balancers(None)
+        .health_check_grace_period_seconds(0)
+        .set_deployment_configuration(None);
+    rules.services = services(vec![drifted.build()]);
     rules.group = group(None);
     assert_eq!(
         rules.planned().await,
-        ["services.app.logs retention", "services.app desired", "services.app targets"]
+        [
+            "services.app.logs retention",
+            "services.app desired",
+            "services.app targets",
+            "services.app gracePeriod",
+            "services.app circuitBreaker"
+        ]
     );
+}
+
+#[tokio::test]
+async fn other_capacity_takes_a_new_deployment() {
+    let mut rules = Rules::standing();
+    let item = CapacityProviderStrategyItem::builder().capacity_provider("FARGATE_SPOT").build();
+    let found = service().set_capacity_provider_strategy(Some(vec![item.expect("an item")])).build();
+    rules.services = services(vec![found]);
+    rules.ecs = vec![
+        mock!(Ecs::update_service)
+            .match_requests(|request| request.force_new_deployment() == Some(true))
+            .then_output(move || UpdateServiceOutput::builder().service(service().build()).build()),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(rules.ecs[0].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_service_that_only_scales_is_waited_for_from_now_on() {
+    let mut rules = Rules::standing();
+    let yesterday = DateTime::from_secs(Timestamp::now().as_second() - 86_400);
+    let mut old = deployment(DeploymentRolloutState::Completed, 1);
+    old.created_at = Some(yesterday);
+    let scaling = service().running_count(1).set_deployments(Some(vec![old])).build();
+    rules.services = services(vec![scaling]);
+    assert_eq!(rules.ensured().await.unwrap_err().kind(), "NotReadyLater");
 }
 
 #[tokio::test]
@@ -395,6 +453,7 @@ async fn a_target_group_without_a_listener_and_a_new_role_are_waited_for() {
     for message in [
         "The target group with targetGroupArn x does not have an associated load balancer.",
         "ECS was unable to assume the role arn:x that was provided for this task.",
+        "Creation of service was not idempotent.",
     ] {
         let mut rules = Rules::standing();
         rules.services = services(vec![]);
@@ -428,12 +487,18 @@ fn listed() -> Vec<Rule> {
             .then_output(|| ListClustersOutput::builder().cluster_arns("arn:cluster/demo").build()),
         mock!(Ecs::list_services)
             .then_output(|| ListServicesOutput::builder().service_arns("arn:service").build()),
-        mock!(Ecs::list_task_definitions).then_output(|| {
-            ListTaskDefinitionsOutput::builder()
-                .task_definition_arns(OLDER)
-                .task_definition_arns(REVISION)
-                .build()
-        }),
+        mock!(Ecs::list_task_definitions)
+            .match_requests(|request| request.status() == Some(&TaskDefinitionStatus::Active))
+            .then_output(|| {
+                ListTaskDefinitionsOutput::builder()
+                    .task_definition_arns(OLDER)
+                    .task_definition_arns(REVISION)
+                    .build()
+            }),
+        families(&[]),
+        mock!(Ecs::list_task_definitions)
+            .match_requests(|request| request.status() == Some(&TaskDefinitionStatus::Inactive))
+            .then_output(|| ListTaskDefinitionsOutput::builder().build()),
     ]
 }
 
@@ -445,10 +510,10 @@ async fn a_dropped_service_is_planned_and_deleted_and_waited_for_while_it_drains
     let planned = plan(&rules.aws(), &dropped(Operation::Plan)).await.expect("an answer");
     let addresses: Vec<&str> = planned.changes.iter().map(|change| change.address.as_str()).collect();
     assert_eq!(addresses, ["services.app", "services.app.logs", "services.app.definition"]);
-    assert_eq!(rules.ecs[3].num_calls(), 0);
+    assert_eq!(rules.ecs[5].num_calls(), 0);
 
     let error = prune(&rules.aws(), &dropped(Operation::Prune)).await.unwrap_err();
-    assert_eq!((error.kind(), rules.ecs[3].num_calls()), ("NotReadySoon", 1));
+    assert_eq!((error.kind(), rules.ecs[5].num_calls()), ("NotReadySoon", 1));
 }
 
 #[tokio::test]
@@ -465,7 +530,29 @@ async fn when_a_dropped_service_is_gone_its_log_group_goes_and_then_its_revision
     ]);
     rules.logs.push(mock!(Logs::delete_log_group).then_output(|| DeleteLogGroupOutput::builder().build()));
     prune(&rules.aws(), &dropped(Operation::Prune)).await.expect("an answer");
-    assert_eq!((rules.ecs[3].num_calls(), rules.ecs[4].num_calls(), rules.logs[0].num_calls()), (2, 1, 1));
+    assert_eq!((rules.ecs[5].num_calls(), rules.ecs[6].num_calls(), rules.logs[0].num_calls()), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn revisions_left_inactive_are_deleted_and_a_refusal_is_told() {
+    let mut rules = Rules::standing();
+    rules.definition =
+        defined(Some(TaskDefinition::builder().status(TaskDefinitionStatus::Inactive).build()));
+    let refused = Failure::builder().arn(OLDER).reason("in use").build();
+    rules.ecs = vec![
+        mock!(Ecs::list_clusters).then_output(|| ListClustersOutput::builder().build()),
+        mock!(Ecs::list_task_definitions)
+            .match_requests(|request| request.family_prefix().is_none())
+            .then_output(|| ListTaskDefinitionsOutput::builder().build()),
+        families(&["demo-app"]),
+        mock!(Ecs::list_task_definitions)
+            .match_requests(|request| request.family_prefix() == Some("demo-app"))
+            .then_output(|| ListTaskDefinitionsOutput::builder().task_definition_arns(OLDER).build()),
+        mock!(Ecs::delete_task_definitions)
+            .then_output(move || DeleteTaskDefinitionsOutput::builder().failures(refused.clone()).build()),
+    ];
+    let error = prune(&rules.aws(), &dropped(Operation::Prune)).await.unwrap_err();
+    assert!(error.to_string().ends_with("demo-app:2: in use"), "{error}");
 }
 
 #[tokio::test]
@@ -479,5 +566,5 @@ async fn of_a_service_that_stays_only_older_revisions_go() {
         mock!(Ecs::delete_task_definitions).then_output(|| DeleteTaskDefinitionsOutput::builder().build()),
     ]);
     let pruned = prune(&rules.aws(), &context(Operation::Prune)).await.expect("an answer");
-    assert_eq!((pruned.changes, rules.ecs[3].num_calls()), (vec![], 1));
+    assert_eq!((pruned.changes, rules.ecs[5].num_calls()), (vec![], 1));
 }

@@ -11,7 +11,7 @@ use crate::{Duration, Statement, Text};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Service {
-    /// The service's name, and its task definition's family; `<environment>-<address>` where absent.
+    /// The service's name; `<environment>-<address>` where absent. Its task definition's family is always that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,255}$"))]
     pub name: Option<String>,

@@ -106,10 +106,10 @@ async fn executions(local: &Local) -> BTreeSet<String> {
     listed.expect("executions").executions.into_iter().map(|run| run.execution_arn).collect()
 }
 
-/// Waits for the runs that begin now, and answers how one failed: as the machine says, or the status.
+/// Waits for the runs that begin now, and answers how they failed: as the machine says, or the status.
 async fn ended(local: &Local, begun: &BTreeSet<String>) -> Option<String> {
     let mut over = begun.clone();
-    let mut fault = None;
+    let mut faults = Vec::new();
     loop {
         let new: Vec<String> = executions(local).await.difference(&over).cloned().collect();
         if new.is_empty() && over.len() > begun.len() {
@@ -118,14 +118,15 @@ async fn ended(local: &Local, begun: &BTreeSet<String>) -> Option<String> {
         for run in new {
             if local.ended(&run).await != "SUCCEEDED" {
                 let described = local.sfn().describe_execution().execution_arn(&run).send().await;
-                fault = described.expect("a run").cause;
+                faults.extend(described.expect("a run").cause);
             }
             over.insert(run);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key(NAME)).await;
-    fault.or_else(|| Some(status.ok()?.fault?.message))
+    faults.extend(status.ok().and_then(|status| Some(status.fault?.message)));
+    (!faults.is_empty()).then(|| faults.join("\n"))
 }
 
 /// Takes away what is left, with every statement in place again.
@@ -135,15 +136,17 @@ async fn mend(local: &Local) {
     inline.send().await.expect("a deletion");
     let unlock = local.s3().delete_object().bucket(BUCKET).key(step::lock_key(NAME));
     unlock.send().await.expect("a free lock");
-    for _ in 0..10 {
+    for _ in 0..60 {
         let run = local.start(&json!({ "environment": NAME })).await;
         local.ended(&run).await;
         let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key(NAME)).await;
         if status.is_ok_and(|status| status.state == EnvironmentState::Destroyed) {
             return;
         }
+        // Another run is at it.
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    panic!("{NAME} isn't gone after ten runs");
+    panic!("{NAME} isn't gone after sixty runs");
 }
 
 #[tokio::test]

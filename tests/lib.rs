@@ -38,13 +38,13 @@ pub const BUCKET: &str = "plinth-000000000000-us-east-1";
 /// The `environment` machine.
 pub const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:plinth-environment";
 
-/// The one server of a test binary. Tests take turns, since they count its calls and take its
-/// inventory.
+/// A server: the one of a test binary, at which tests take turns, since they count its calls and take its
+/// inventory; or one of a test's own.
 pub struct Local {
     port: u16,
     /// The SDK's configuration to reach it with, unrestricted.
     pub aws: aws_config::SdkConfig,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -58,7 +58,18 @@ impl Local {
     /// If it can't be started.
     pub async fn take() -> Self {
         let turn = TURN.lock().await;
-        let port = *PORT.get_or_init(start);
+        Self::at(*PORT.get_or_init(start), Some(turn)).await
+    }
+
+    /// A server of the test's own.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn own() -> Self {
+        Self::at(start(), None).await
+    }
+
+    async fn at(port: u16, turn: Option<MutexGuard<'static, ()>>) -> Self {
         let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
         let aws = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .region("us-east-1")

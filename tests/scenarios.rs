@@ -36,41 +36,231 @@ async fn runs(local: &Local) -> usize {
     listed.expect("executions").executions.len()
 }
 
-#[tokio::test]
-async fn the_question_answering_system_comes_up_stays_as_it_is_and_goes() {
-    let local = Local::take().await;
+/// A whole life: what the plan names is what stands, the same again makes no write call, and what is left
+/// in the end is what was there before. `image` is pushed when the run asks for it.
+async fn lives(local: &Local, name: &str, spec: &str, image: Option<(&str, &str)>) -> Status {
     let before = local.inventory();
-    let (name, spec) = ("question-answering", tests::file("examples/question-answering.yaml"));
-
-    let planned = local.plan(&spec).await;
+    let planned = local.plan(spec).await;
     assert_eq!(local.inventory(), before, "a plan writes nothing");
-    let version = local.upload(name, &spec).await;
-    local.waiting(name, "docker push").await;
-    local.put_image("ecs-repo", "latest").await;
+    let version = local.upload(name, spec).await;
+    if let Some((repository, tag)) = image {
+        local.waiting(name, "docker push").await;
+        local.put_image(repository, tag).await;
+    }
     let of = |status: &Status| status.version.as_ref() == Some(&version) && tests::settled(status);
     let status = local.status(name, of).await;
     assert_eq!(status.state, EnvironmentState::Ready, "{:?}", status.fault);
-    assert!(status.outputs.apis["qa"].url.ends_with("/live"));
     assert!(local.is_free(name).await);
 
-    // What the plan named is what stands, but for rules and revisions, which carry addresses of their own.
+    // The inventory shows no tags of listeners' rules and DNS records, and a job's run is over.
+    let unseen = |address: &String| {
+        address.contains(".rules.")
+            || address.starts_with("dns.")
+            || (address.starts_with("jobs.") && address.matches('.').count() == 1)
+    };
     let standing = local.standing(name);
     let missing: BTreeSet<String> = addresses(&planned)
         .into_iter()
+        .filter(|address| !unseen(address))
         .filter(|address| !standing.iter().any(|found| found.ends_with(&format!(" {address}"))))
         .collect();
     assert_eq!(missing, BTreeSet::new(), "{standing:#?}");
 
-    // The same again, as a new version and without a status: AWS itself says that nothing is to be done.
-    forget_status(&local, name).await;
+    // As a new version and without a status: AWS itself says that nothing is to be done.
+    forget_status(local, name).await;
     let since = local.calls_so_far();
-    local.ready(name, &spec).await;
+    local.ready(name, spec).await;
     assert_eq!(local.writes(since), Vec::<String>::new());
-    assert_eq!(local.plan(&spec).await, []);
+    assert_eq!(local.plan(spec).await, []);
 
     local.destroy(name).await;
     assert_eq!(local.inventory(), before);
     assert!(local.is_free(name).await);
+    status
+}
+
+#[tokio::test]
+async fn the_question_answering_system_comes_up_stays_as_it_is_and_goes() {
+    let local = Local::take().await;
+    let spec = tests::file("examples/question-answering.yaml");
+    let status = lives(&local, "question-answering", &spec, Some(("ecs-repo", "latest"))).await;
+    assert!(status.outputs.apis["qa"].url.ends_with("/live"));
+}
+
+/// What keeps data, encrypted with the environment's own key, and a service that mounts it.
+const STORES: &str = "
+apiVersion: plinth/v1
+name: stores
+key: { recovery: 10d }
+network: { zones: 2, nat: none }
+secrets: { login: { generate: { username: app }, recovery: 0d } }
+repositories: { app: { keep: 5, forceDelete: true } }
+buckets: { store: { versioned: true, expireVersions: 30d, forceDelete: true } }
+fileSystems: { data: { accessPoints: { app: { path: /app, owner: '1000:1000' } } } }
+services:
+  base: { image: nginx:1 }
+  app:
+    image: nginx:1
+    after: [base]
+    mounts: { /data: '${fileSystems.data.app}' }
+    check: { command: [CMD-SHELL, curl -f localhost], interval: 60s, startPeriod: 60s }
+    exec: true
+    role: { allow: [{ actions: [s3:GetObject], resources: ['${buckets.store.arn}/*'] }] }
+    environment: { PASSWORD: '${secrets.login.password}', BUCKET: '${buckets.store}' }
+";
+
+#[tokio::test]
+async fn what_keeps_data_comes_up_encrypted_stays_as_it_is_and_goes() {
+    let local = Local::take().await;
+    lives(&local, "stores", STORES, None).await;
+    // Its key awaits its deletion, and is taken up again.
+    let keys = async || aws_sdk_kms::Client::new(&local.aws).list_keys().send().await.expect("keys").keys;
+    let before = keys().await;
+    local.ready("stores", STORES).await;
+    assert_eq!(keys().await, before);
+    let standing = local.inventory();
+    let key = |kind: &str, field: &str| {
+        let records = standing.as_array().into_iter().flatten();
+        let mut of_kind = records.filter(|record| record["kind"] == kind && record["name"] != "plinth");
+        of_kind.find_map(|record| record["settings"][field].as_str()).unwrap_or_default().to_owned()
+    };
+    for (kind, field) in [("secret", "KmsKeyId"), ("log-group", "kmsKeyId")] {
+        assert!(key(kind, field).contains(":key/"), "{kind}: {standing:#}");
+    }
+    local.destroy("stores").await;
+}
+
+/// What answers over HTTPS, by names in zones, from databases.
+const SERVES: &str = "
+apiVersion: plinth/v1
+name: serves
+key: {}
+secrets: { login: { generate: { username: app }, recovery: 0d } }
+databases:
+  aurora:
+    engine: aurora-postgresql
+    version: '16'
+    serverless: { min: 2, max: 16 }
+    database: app
+    credentials: '${secrets.login}'
+    finalSnapshot: false
+  plain: { engine: mysql, database: app, credentials: '${secrets.login}', finalSnapshot: false }
+certificates:
+  main: { domain: app.serves.test, zone: serves.test }
+  other: { domain: '*.serves.test', zone: serves.test }
+loadBalancers:
+  public:
+    type: application
+    scheme: internet-facing
+    listeners:
+      http: { port: 80, redirect: https }
+      https:
+        port: 443
+        certificates: ['${certificates.main}', '${certificates.other}']
+        default: '${services.app}'
+        rules: { api: { paths: [/api/*], to: '${services.app.9090}' } }
+services:
+  app:
+    image: nginx:1
+    ports: [80, 9090]
+    environment: { DB_HOST: '${databases.aurora.host}', DB_PASSWORD: '${secrets.login.password}' }
+dns:
+  serves.test: { records: { app: '${loadBalancers.public}', www: app.serves.test } }
+  inside.serves.test: { private: true, records: { app: '${loadBalancers.public}' } }
+";
+
+#[tokio::test]
+async fn what_serves_from_databases_over_https_comes_up_stays_as_it_is_and_goes() {
+    let local = Local::take().await;
+    let zones = aws_sdk_route53::Client::new(&local.aws);
+    let zone = zones.create_hosted_zone().name("serves.test").caller_reference("serves").send().await;
+    let zone = zone.expect("a zone").hosted_zone.expect("a zone").id;
+    lives(&local, "serves", SERVES, None).await;
+
+    local.control("POST", "scale", Some(json!({ "scale": 0.02 })));
+    let version = local.upload("serves", SERVES).await;
+    for thing in ["Aurora cluster (serves-aurora) is creating", "RDS instance", "certificate"] {
+        local.waiting("serves", thing).await;
+    }
+    let settled = |status: &Status| status.version.as_ref() == Some(&version) && tests::settled(status);
+    assert_eq!(local.status("serves", settled).await.state, EnvironmentState::Ready);
+    local.destroy("serves").await;
+    zones.delete_hosted_zone().id(zone).send().await.expect("an empty zone");
+}
+
+/// Jobs before and between services, and a function that answers a balancer.
+const WORKS: &str = "
+apiVersion: plinth/v1
+name: works
+network: { nat: none }
+secrets: { login: { generate: { username: app }, recovery: 0d } }
+loadBalancers:
+  public:
+    type: application
+    scheme: internet-facing
+    listeners:
+      http: { port: 80, default: '${services.app}', rules: { index: { paths: [/ui, /], to: '${functions.index}' } } }
+functions:
+  index:
+    package: reportportal-index
+    timeout: 120s
+    vpc: true
+    environment: { TRAEFIK_SERVICES_URL: 'http://traefik:8081' }
+jobs:
+  migrations: { image: nginx:1, environment: { PASSWORD: '${secrets.login.password}' } }
+  storage: { image: nginx:1, after: [app] }
+services:
+  app: { image: nginx:1, ports: [80] }
+  web: { image: nginx:1, after: [jobs.storage] }
+";
+
+#[tokio::test]
+async fn jobs_and_functions_come_up_stay_as_they_are_and_go() {
+    let local = Local::take().await;
+    lives(&local, "works", WORKS, None).await;
+}
+
+#[tokio::test]
+async fn a_job_that_exits_with_1_stops_the_run_and_runs_again_in_the_next() {
+    let local = Local::take().await;
+    let exits = |code: i32| {
+        let exits = json!({ "family": "works-migrations-job", "code": code, "log": ["no such table"] });
+        local.control("POST", "exits", Some(exits));
+    };
+    exits(1);
+    let status = local.apply("works", WORKS).await;
+    assert_eq!(status.state, EnvironmentState::Failed);
+    let fault = status.fault.expect("a fault").message;
+    assert!(fault.contains("exited with 1") && fault.contains("no such table"), "{fault}");
+    let services = aws_sdk_ecs::Client::new(&local.aws);
+    let listed = services.list_services().cluster("works").send().await.expect("services");
+    assert_eq!(listed.service_arns(), Vec::<String>::new(), "no service comes before its job");
+
+    exits(0);
+    local.ready("works", WORKS).await;
+    // `storage` runs again on a new revision of `app`; `migrations` is done.
+    let newer = WORKS.replacen("app: { image: nginx:1", "app: { image: nginx:2", 1);
+    let since = local.calls_so_far();
+    local.ready("works", &newer).await;
+    let runs = local.writes(since).into_iter().filter(|call| call == "ecs:RunTask").count();
+    assert_eq!(runs, 1);
+    local.destroy("works").await;
+}
+
+#[tokio::test]
+async fn services_wait_for_what_they_mount_and_for_those_they_come_after() {
+    let local = Local::take().await;
+    local.control("POST", "scale", Some(json!({ "scale": 0.05 })));
+    local.upload("stores", STORES).await;
+    for thing in ["EFS file system (stores-data) is creating", "mount targets", "ECS service (stores-base)"] {
+        local.waiting("stores", thing).await;
+        let services = aws_sdk_ecs::Client::new(&local.aws);
+        let listed = services.list_services().cluster("stores").send().await.expect("services");
+        assert!(!listed.service_arns().iter().any(|arn| arn.ends_with("/stores-app")), "before {thing}");
+    }
+    local.waiting("stores", "ECS service (stores-app)").await;
+    local.status("stores", tests::settled).await;
+    local.destroy("stores").await;
 }
 
 #[tokio::test]

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 import ministack.app as ministack
 from ministack.core import lambda_runtime
 
-from . import (apigateway, bridge, calls, cloudformation, control, ec2, ecr, ecs, elbv2, eventbridge, iam,
-               lifecycle, s3, secretsmanager, stepfunctions)
+from . import (acm, apigateway, bridge, calls, cloudformation, control, ec2, ecr, ecs, efs, elbv2,
+               eventbridge, iam, lambda_functions, lifecycle, rds, route53, s3, secretsmanager, stepfunctions)
 
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]
 
-MENDS = (bridge, apigateway, cloudformation, ec2, ecr, ecs, elbv2, eventbridge, iam, s3, secretsmanager,
-         stepfunctions, calls)
+MENDS = (bridge, acm, apigateway, cloudformation, ec2, ecr, ecs, efs, elbv2, eventbridge, iam,
+         lambda_functions, rds, route53, s3, secretsmanager, stepfunctions, calls)
 
 
 def build(scale: float, waits: float) -> Application:

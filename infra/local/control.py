@@ -1,11 +1,11 @@
-"""The control API under `/_local/`: readiness, the log of calls, scale and faults. See README.md."""
+"""The control API under `/_local/`: readiness, the log of calls, scale, faults and the like. See README.md."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from urllib.parse import parse_qs
 
-from . import calls, faults, lifecycle
+from . import acm, calls, deployments, faults, lifecycle
 
 PREFIX = "/_local/"
 
@@ -40,6 +40,13 @@ def _route(method: str, path: str, query: dict, body: dict) -> tuple[int, object
         case "DELETE", "faults":
             faults.rules.clear()
             return 200, {}
+        case "POST", "domains":
+            acm.validate(body["domain"])
+            return 201, {"domains": sorted(acm.elsewhere)}
+        case "POST", "exits":
+            ending = deployments.Exit(body.get("code", 0), body.get("log", []))
+            deployments.exits[body["family"]] = ending
+            return 201, asdict(ending)
         case _:
             return 404, {"error": f"there is no {method} {path}"}
 

@@ -1,4 +1,4 @@
-"""What ECS does by itself: starts the tasks a service wants, replaces them, and stops them.
+"""What ECS does by itself: starts the tasks a service wants, replaces them, and stops them; runs lone ones.
 
 Nothing runs here. Whoever looks (or writes) first brings everything up to the present with `advance`.
 """
@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import ecr
+from ministack.services import cloudwatch_logs, ecr
 from moto.ec2.models import ec2_backends
 from moto.ecs.models import ecs_backends
 from moto.elbv2.models import elbv2_backends
@@ -18,6 +18,8 @@ from . import lifecycle
 
 # The share of a service's time to steadiness after which its tasks run; the rest is health checks.
 RUNNING_AFTER = 0.5
+# The shares of that after which a task that was run by itself runs, and has done its work.
+LONE_RUNNING_AFTER, LONE_DONE_AFTER = 0.05, 0.1
 # Account, region, repository, tag, digest.
 PRIVATE_IMAGE = re.compile(
     r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/([^:@]+)(?::([^@]+))?(?:@(.+))?")
@@ -45,6 +47,8 @@ class Task:
     stopped_reason: str | None = None
     exit_code: int | None = None
     interface: object = None
+    # The revision as it was: tasks are described for longer than what they were made of.
+    details: object = None
 
     @property
     def arn(self) -> str:
@@ -53,6 +57,14 @@ class Task:
     @property
     def address(self) -> str | None:
         return self.interface.private_ip_address if self.interface else None
+
+    @property
+    def family(self) -> str:
+        return self.definition.rsplit("/", 1)[-1].split(":")[0]
+
+    @property
+    def lone(self) -> bool:
+        return not self.group.startswith("service:")
 
 
 @dataclass
@@ -98,6 +110,16 @@ class Service:
                                "message": f"(service {self.name}) {message}"})
 
 
+@dataclass
+class Exit:
+    """How a family's lone tasks end: with this code (none: not by themselves), having written these lines."""
+
+    code: int | None = 0
+    log: list[str] = field(default_factory=list)
+
+
+# By family; changed at run time through the control API.
+exits: dict[str, Exit] = {}
 # By (region, cluster, name) and by (region, id).
 services: dict[tuple[str, str, str], Service] = {}
 tasks: dict[tuple[str, str], Task] = {}
@@ -117,7 +139,7 @@ def advance() -> None:
         if region == get_region() and service.status != "INACTIVE":
             _advance_service(service)
     for (region, _), task in list(tasks.items()):
-        if region == get_region() and task.started_by == "" and task.status != "STOPPED":
+        if region == get_region() and task.lone and task.status != "STOPPED":
             _advance_lone(task)
 
 
@@ -138,7 +160,8 @@ def launch(cluster: str, definition: str, group: str, started_by: str, settings:
     """A new task, pending. Its images are there."""
     network = (settings.get("networkConfiguration") or {}).get("awsvpcConfiguration")
     task = Task(cluster, definition, group, started_by, settings.get("launchType", "FARGATE"), network,
-                settings.get("tags", []), settings.get("overrides", {}))
+                list(settings.get("tags", [])), settings.get("overrides", {}),
+                details=backend().describe_task_definition(definition))
     if network:
         task.interface = _interface(task, network)
     tasks[get_region(), task.id] = task
@@ -264,12 +287,55 @@ def _targets(service: Service) -> list[tuple]:
 
 
 def _advance_lone(task: Task) -> None:
-    """A task that was run by itself does its work and exits well."""
-    if task.status != "RUNNING" and lifecycle.ready("ecs-service", task.created, RUNNING_AFTER):
+    """A task that was run by itself goes one step further at each look, and does its work: see `Exit`."""
+    ending = exits.get(task.family, Exit())
+    if task.status == "PROVISIONING":
+        task.status = "PENDING"
+    elif task.status == "PENDING" and lifecycle.ready("ecs-service", task.created, LONE_RUNNING_AFTER):
         task.status, task.started = "RUNNING", time.time()
-    elif task.status == "RUNNING" and lifecycle.ready("ecs-service", task.created):
-        task.exit_code = 0
+        for container in task.details.container_definitions:
+            _write_log(task, container, ending.log)
+    elif task.status == "RUNNING" and ending.code is not None and lifecycle.ready(
+            "ecs-service", task.created, LONE_DONE_AFTER):
+        task.exit_code = ending.code
         stop(task, "Essential container in task exited", "EssentialContainerExited")
+
+
+def missing_log_group(definition: str) -> str | None:
+    """The first log group that a revision writes to and that isn't there."""
+    for container in backend().describe_task_definition(definition).container_definitions:
+        group = _log_options(container).get("awslogs-group")
+        if group and group not in cloudwatch_logs._log_groups:
+            return group
+    return None
+
+
+def cannot_log() -> str:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html"""
+    return ("ResourceInitializationError: failed to validate logger args: create stream has been retried 1 "
+            "times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log "
+            "group does not exist. : exit status 1")
+
+
+def _log_options(container: dict) -> dict:
+    configuration = container.get("logConfiguration") or {}
+    return configuration.get("options", {}) if configuration.get("logDriver") == "awslogs" else {}
+
+
+def _write_log(task: Task, container: dict, lines: list[str]) -> None:
+    """A stream is called `prefix/container/task`, and is made when the container starts.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html
+    """
+    options = _log_options(container)
+    if not options:
+        return
+    stream = {"logGroupName": options["awslogs-group"],
+              "logStreamName": f"{options['awslogs-stream-prefix']}/{container['name']}/{task.id}"}
+    cloudwatch_logs._create_log_stream(stream)
+    if lines:
+        events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines]
+        cloudwatch_logs._put_log_events({**stream, "logEvents": events})
 
 
 def _interface(task: Task, network: dict):

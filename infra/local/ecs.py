@@ -4,10 +4,12 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Operations.html
 """
 
 import json
+import uuid
 from collections.abc import Callable
 
 from ministack.core.responses import get_account_id, get_region
 from moto.core.exceptions import JsonRESTError, ServiceException
+from moto.ecs.models import EC2ContainerServiceBackend
 
 from . import bridge, deployments
 from .deployments import Deployment, Service, Task, backend, services, tasks
@@ -19,6 +21,8 @@ DEPLOYMENT = {"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "
 FARGATE = {256: (512, 2048, 512), 512: (1024, 4096, 1024), 1024: (2048, 8192, 1024),
            2048: (4096, 16384, 1024), 4096: (8192, 30720, 1024), 8192: (16384, 61440, 4096),
            16384: (32768, 122880, 8192)}
+# What RunTask was asked and which tasks it answered, by (region, cluster, client token).
+tokens: dict[tuple[str, str, str], tuple[dict, list[Task]]] = {}
 # What an update of makes ECS replace the tasks.
 REPLACING = ("taskDefinition", "networkConfiguration", "platformVersion", "capacityProviderStrategy",
              "enableExecuteCommand", "loadBalancers", "serviceRegistries", "volumeConfigurations",
@@ -33,8 +37,32 @@ class Refusal(Exception):
         self.code, self.message = code, message
 
 
+# The last number that a family's revisions had, by region and family.
+numbers: dict[tuple[str, str], int] = {}
+
+
 def install() -> None:
     bridge.around["ecs"] = _answer
+    EC2ContainerServiceBackend.register_task_definition = _numbered(
+        EC2ContainerServiceBackend.register_task_definition)
+
+
+def _numbered(plain: Callable) -> Callable:
+    """A revision's number isn't given again when the revision has been deleted.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/delete-task-definition-v2.html
+    """
+    def register(self, *args, **settings):
+        made = plain(self, *args, **settings)
+        number = max(made.revision, numbers.get((self.region_name, made.family), 0) + 1)
+        if number != made.revision:
+            del self.task_definitions[made.family][made.revision]
+            self.task_definitions[made.family][number] = made
+            made.revision, made.arn = number, f"{made.arn.rsplit(':', 1)[0]}:{number}"
+        numbers[self.region_name, made.family] = number
+        return made
+
+    return register
 
 
 def _answer(request: bridge.Request, moto: bridge.Call) -> bridge.Answer:
@@ -142,19 +170,39 @@ def list_services(body: dict) -> dict:
 
 
 def run_task(body: dict) -> dict:
-    cluster, definition = _cluster(body), _definition(body["taskDefinition"])
+    """A token answers the same tasks again, and takes no other request.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
+    """
+    cluster = _cluster(body)
+    token = (get_region(), cluster, body.get("clientToken") or uuid.uuid4().hex)
+    asked = {name: value for name, value in body.items() if name != "clientToken"}
+    if token not in tokens:
+        tokens[token] = asked, _run(cluster, body)
+    elif tokens[token][0] != asked:
+        raise Refusal("ConflictException", "The request could not be processed because of conflict in the "
+                      "current state of the resource.")
+    deployments.advance()
+    return {"tasks": [_task(task, tags=True) for task in tokens[token][1]], "failures": []}
+
+
+def _run(cluster: str, body: dict) -> list[Task]:
+    definition = _definition(body["taskDefinition"])
     _check_network(body.get("networkConfiguration"))
     if definition.network_mode == "awsvpc" and not body.get("networkConfiguration"):
         raise Refusal("InvalidParameterException",
                       "Network Configuration must be provided when networkMode 'awsvpc' is specified.")
     group = body.get("group", f"family:{definition.family}")
-    started = [deployments.launch(cluster, definition.arn, group, "", body)
+    started = [deployments.launch(cluster, definition.arn, group, body.get("startedBy", ""), body)
                for _ in range(body.get("count", 1))]
+    reason = None
     if image := deployments.missing_image(definition.arn):
-        for task in started:
-            deployments.stop(task, deployments.cannot_pull(image), "TaskFailedToStart")
-    deployments.advance()
-    return {"tasks": [_task(task) for task in started], "failures": []}
+        reason = deployments.cannot_pull(image)
+    elif deployments.missing_log_group(definition.arn):
+        reason = deployments.cannot_log()
+    for task in started if reason else []:
+        deployments.stop(task, reason, "TaskFailedToStart")
+    return started
 
 
 def stop_task(body: dict) -> dict:
@@ -166,6 +214,8 @@ def stop_task(body: dict) -> dict:
             for deployment in service.deployments:
                 if task in deployment.tasks:
                     deployment.tasks.remove(task)
+        # A process that takes no notice of SIGTERM is killed.
+        task.exit_code = 137 if task.status == "RUNNING" else None
         deployments.stop(task, body.get("reason", "Task stopped by user"), "UserInitiated")
     return {"task": _task(task)}
 
@@ -176,14 +226,15 @@ def list_tasks(body: dict) -> dict:
         task.arn for (region, _), task in tasks.items()
         if (region, task.cluster, task.desired) == (get_region(), cluster, desired)
         and body.get("serviceName", "").rsplit("/", 1)[-1] in ("", task.group.removeprefix("service:"))
-        and body.get("family", "") in ("", _family(task)) and body.get("startedBy", task.started_by)
+        and body.get("family", "") in ("", task.family) and body.get("startedBy", task.started_by)
         == task.started_by)
     return _page(arns, "taskArns", body, 100)
 
 
 def describe_tasks(body: dict) -> dict:
     found = {wanted: tasks.get((get_region(), wanted.rsplit("/", 1)[-1])) for wanted in body["tasks"]}
-    return {"tasks": [_task(task) for task in found.values() if task],
+    with_tags = "TAGS" in body.get("include", [])
+    return {"tasks": [_task(task, with_tags) for task in found.values() if task],
             "failures": [{"arn": wanted, "reason": "MISSING"} for wanted, task in found.items() if not task]}
 
 
@@ -361,8 +412,8 @@ def _deployment(service: Service, deployment: Deployment) -> dict:
     return {**shown, **{name: deployment.settings[name] for name in kept if name in deployment.settings}}
 
 
-def _task(task: Task) -> dict:
-    definition = backend().describe_task_definition(task.definition)
+def _task(task: Task, tags: bool = False) -> dict:
+    definition = task.details
     shown = {
         "taskArn": task.arn,
         "clusterArn": deployments.arn("cluster", task.cluster),
@@ -374,7 +425,7 @@ def _task(task: Task) -> dict:
         "lastStatus": task.status, "desiredStatus": task.desired,
         "createdAt": task.created, "startedAt": task.started, "stoppedAt": task.stopped,
         "stopCode": task.stop_code, "stoppedReason": task.stopped_reason,
-        "overrides": task.overrides, "tags": task.tags,
+        "overrides": task.overrides, "tags": task.tags if tags else [],
         "attachments": [_attachment(task)] if task.interface else [],
         "containers": [_container(task, each) for each in definition.container_definitions],
         "healthStatus": "HEALTHY" if task.status == "RUNNING" else "UNKNOWN",
@@ -396,10 +447,6 @@ def _container(task: Task, definition: dict) -> dict:
              "lastStatus": task.status, "exitCode": task.exit_code,
              "reason": task.stopped_reason if task.stop_code == "TaskFailedToStart" else None}
     return {name: value for name, value in shown.items() if value is not None}
-
-
-def _family(task: Task) -> str:
-    return task.definition.rsplit("/", 1)[-1].split(":")[0]
 
 
 def _page(arns: list[str], field: str, body: dict, limit: int) -> dict:

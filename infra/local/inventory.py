@@ -16,6 +16,7 @@ from itertools import chain
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 ENVIRONMENT_TAG = "plinth:environment"
 
@@ -69,7 +70,7 @@ def pages(client, operation: str, key: str, **arguments) -> Iterator:
 
 def tags_of(item: dict) -> dict:
     """Tags in any of the spellings AWS has for them."""
-    tags = item.get("Tags") or item.get("tags") or item.get("TagSet") or {}
+    tags = item.get("Tags") or item.get("tags") or item.get("TagSet") or item.get("TagList") or {}
     if isinstance(tags, dict):
         return tags
     return {tag.get("Key", tag.get("key")): tag.get("Value", tag.get("value")) for tag in tags}
@@ -213,7 +214,9 @@ def lifecycle_policy(ecr, repository: str) -> dict | None:
 
 def secrets(client) -> Iterator[Record]:
     for item in pages(client, "list_secrets", "SecretList", IncludePlannedDeletion=True):
-        settings = {**pick(item, "KmsKeyId", "Description"), "deleted": "DeletedDate" in item,
+        # The list leaves out what encrypts it.
+        secret = client.describe_secret(SecretId=item["ARN"])
+        settings = {**pick(secret, "KmsKeyId", "Description"), "deleted": "DeletedDate" in item,
                     "versions": len(item.get("SecretVersionsToStages", {}))}
         yield Record("secret", item["Name"], settings, tags_of(item))
 
@@ -292,6 +295,44 @@ def named(kind: str, operation: str, key: str, identity: str, *settings: str) ->
     return section
 
 
+def certificates(acm) -> Iterator[Record]:
+    for item in pages(acm, "list_certificates", "CertificateSummaryList"):
+        arn = item["CertificateArn"]
+        found = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+        yield Record("certificate", item["DomainName"],
+                     pick(found, "Status", "SubjectAlternativeNames", "InUseBy", "DomainValidationOptions"),
+                     tags_of(acm.list_tags_for_certificate(CertificateArn=arn)))
+
+
+def hosted_zones(route53) -> Iterator[Record]:
+    for item in pages(route53, "list_hosted_zones", "HostedZones"):
+        identity = item["Id"].rsplit("/", 1)[-1]
+        tags = route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=identity)
+        yield Record("hosted-zone", item["Name"], {"Private": item["Config"]["PrivateZone"]},
+                     tags_of(tags["ResourceTagSet"]))
+        for record in pages(route53, "list_resource_record_sets", "ResourceRecordSets",
+                            HostedZoneId=item["Id"]):
+            if record["Type"] not in ("NS", "SOA"):
+                yield Record("dns-record", f"{record['Name']} {record['Type']}",
+                             pick(record, "TTL", "AliasTarget", "ResourceRecords"))
+
+
+def database_subnets(rds) -> Iterator[Record]:
+    for item in pages(rds, "describe_db_subnet_groups", "DBSubnetGroups"):
+        tags = rds.list_tags_for_resource(ResourceName=item["DBSubnetGroupArn"])
+        yield Record("database-subnets", item["DBSubnetGroupName"],
+                     {"Subnets": sorted(subnet["SubnetIdentifier"] for subnet in item["Subnets"])},
+                     tags_of(tags))
+
+
+def functions(client) -> Iterator[Record]:
+    for item in pages(client, "list_functions", "Functions"):
+        settings = pick(item, "Runtime", "PackageType", "MemorySize", "Timeout", "Role", "Environment",
+                        "VpcConfig")
+        yield Record("function", item["FunctionName"], settings,
+                     tags_of(client.list_tags(Resource=item["FunctionArn"])))
+
+
 def queues(sqs) -> Iterator[Record]:
     for url in pages(sqs, "list_queues", "QueueUrls"):
         attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -312,7 +353,53 @@ def rules(events) -> Iterator[Record]:
 
 def buckets(s3) -> Iterator[Record]:
     for item in s3.list_buckets()["Buckets"]:
-        yield Record("bucket", item["Name"])
+        name = item["Name"]
+        settings = {
+            "Versioning": s3.get_bucket_versioning(Bucket=name).get("Status"),
+            "Encryption": said(s3.get_bucket_encryption, "ServerSideEncryptionConfiguration", name),
+            "PublicAccess": said(s3.get_public_access_block, "PublicAccessBlockConfiguration", name),
+            "Lifecycle": said(s3.get_bucket_lifecycle_configuration, "Rules", name),
+        }
+        tags = {tag["Key"]: tag["Value"] for tag in said(s3.get_bucket_tagging, "TagSet", name) or []}
+        yield Record("bucket", name, pick(settings, *settings), tags)
+
+
+def said(call: Callable, key: str, bucket: str) -> object:
+    """What S3 says of a bucket's setting; none where it has none."""
+    try:
+        return call(Bucket=bucket)[key]
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        return None
+
+
+def keys(kms) -> Iterator[Record]:
+    """Those that don't await their deletion."""
+    names: dict[str, list[str]] = {}
+    for alias in pages(kms, "list_aliases", "Aliases"):
+        names.setdefault(alias.get("TargetKeyId", ""), []).append(alias["AliasName"])
+    for item in pages(kms, "list_keys", "Keys"):
+        key = kms.describe_key(KeyId=item["KeyId"])["KeyMetadata"]
+        if key["KeyState"] != "PendingDeletion":
+            tags = kms.list_resource_tags(KeyId=item["KeyId"])["Tags"]
+            settings = {"Aliases": names.get(item["KeyId"], []),
+                        "Rotation": kms.get_key_rotation_status(KeyId=item["KeyId"])["KeyRotationEnabled"],
+                        **pick(key, "Description", "KeyState")}
+            yield Record("key", item["KeyId"], settings, {tag["TagKey"]: tag["TagValue"] for tag in tags})
+
+
+def file_systems(efs) -> Iterator[Record]:
+    for item in pages(efs, "describe_file_systems", "FileSystems"):
+        identity = item["FileSystemId"]
+        targets = sorted(target["SubnetId"] for target in pages(
+            efs, "describe_mount_targets", "MountTargets", FileSystemId=identity))
+        yield Record("file-system", identity, {
+            **pick(item, "Name", "LifeCycleState", "Encrypted", "KmsKeyId", "ThroughputMode"),
+            "MountTargets": targets}, tags_of(item))
+        for point in pages(efs, "describe_access_points", "AccessPoints", FileSystemId=identity):
+            yield Record("access-point", point["AccessPointId"],
+                         pick(point, "FileSystemId", "PosixUser", "RootDirectory"), tags_of(point))
 
 
 SECTIONS: dict[str, list[Callable]] = {
@@ -344,8 +431,7 @@ SECTIONS: dict[str, list[Callable]] = {
         named("vpc-link", "get_vpc_links", "items", "name", "targetArns", "status"),
         named("api-key", "get_api_keys", "items", "name", "enabled"),
     ],
-    "lambda": [named("function", "list_functions", "Functions", "FunctionName", "Runtime", "MemorySize",
-                     "Timeout", "Role")],
+    "lambda": [functions],
     "stepfunctions": [named("state-machine", "list_state_machines", "stateMachines", "name", "type")],
     "sns": [named("topic", "list_topics", "Topics", "TopicArn")],
     "sqs": [queues],
@@ -354,17 +440,17 @@ SECTIONS: dict[str, list[Callable]] = {
     "scheduler": [named("schedule", "list_schedules", "Schedules", "Name", "GroupName", "State")],
     "rds": [
         named("database", "describe_db_instances", "DBInstances", "DBInstanceIdentifier", "Engine",
-              "EngineVersion", "DBInstanceClass", "DBInstanceStatus"),
+              "EngineVersion", "DBInstanceClass", "DBInstanceStatus", "AllocatedStorage", "MultiAZ",
+              "PubliclyAccessible", "StorageEncrypted", "KmsKeyId", "BackupRetentionPeriod", "DBName"),
         named("database-cluster", "describe_db_clusters", "DBClusters", "DBClusterIdentifier", "Engine",
-              "EngineVersion", "Status"),
-        named("database-subnets", "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupName"),
+              "EngineVersion", "Status", "ServerlessV2ScalingConfiguration", "StorageEncrypted", "KmsKeyId",
+              "DatabaseName", "DeletionProtection"),
+        database_subnets,
     ],
-    "efs": [named("file-system", "describe_file_systems", "FileSystems", "FileSystemId", "Name",
-                  "LifeCycleState", "Encrypted")],
-    "acm": [named("certificate", "list_certificates", "CertificateSummaryList", "DomainName", "Status")],
-    "route53": [named("hosted-zone", "list_hosted_zones", "HostedZones", "Name",
-                      "ResourceRecordSetCount")],
-    "kms": [named("kms-alias", "list_aliases", "Aliases", "AliasName", "TargetKeyId")],
+    "efs": [file_systems],
+    "acm": [certificates],
+    "route53": [hosted_zones],
+    "kms": [keys],
     "autoscaling": [named("auto-scaling-group", "describe_auto_scaling_groups", "AutoScalingGroups",
                           "AutoScalingGroupName", "MinSize", "MaxSize", "DesiredCapacity")],
     "servicediscovery": [named("namespace", "list_namespaces", "Namespaces", "Name", "Type")],

@@ -13,14 +13,18 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 REGION, ACCOUNT = "us-east-1", "000000000000"
 MANIFEST = json.dumps({"schemaVersion": 2, "config": {}, "layers": []})
-# Does what its event says: fails with a type, dies, calls an API, or answers its event.
+# Does what its event says: fails with a type, dies, calls an API, and answers its event.
 BOOTSTRAP = f"""#!{sys.executable}
 import json, os, urllib.request as http
 runtime = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
@@ -35,7 +39,7 @@ while True:
         if event.get("call"):
             import boto3
             service, operation = event["call"]
-            getattr(boto3.client(service), operation)(**event.get("with", {{}}))
+            event["answered"] = list(getattr(boto3.client(service), operation)(**event.get("with", {{}})))
         post(request + "/response", event)
     except Exception as fault:
         post(request + "/error", {{"errorType": type(fault).__name__, "errorMessage": str(fault)}})
@@ -474,6 +478,65 @@ def a_service_starts_when_its_image_is_there_and_replaces_its_tasks() -> None:
 
 
 @check
+def a_lone_task_runs_once_for_its_token_and_ends_as_it_is_told() -> None:
+    place, logs = Place("lone"), server.client("logs")
+    ecs = place.ecs
+    ecs.create_cluster(clusterName="lone")
+    options = {"awslogs-group": "/lone", "awslogs-region": REGION, "awslogs-stream-prefix": "jobs"}
+    container = {"name": "app", "image": "nginx", "logConfiguration": {
+        "logDriver": "awslogs", "options": options}}
+    definition = ecs.register_task_definition(
+        family="lone", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
+        containerDefinitions=[container])["taskDefinition"]["taskDefinitionArn"]
+    network = {"awsvpcConfiguration": {"subnets": [place.subnet], "securityGroups": [place.group]}}
+    request = {"cluster": "lone", "taskDefinition": definition, "networkConfiguration": network,
+               "startedBy": "me", "tags": [{"key": "a", "value": "b"}]}
+
+    def found(arn: str, **more) -> dict:
+        return ecs.describe_tasks(cluster="lone", tasks=[arn], **more)["tasks"][0]
+
+    def start(token: str) -> str:
+        return ecs.run_task(**request, clientToken=token)["tasks"][0]["taskArn"]
+
+    def ended(token: str) -> dict:
+        arn = start(token)
+        return until(lambda: (task := found(arn))["lastStatus"] == "STOPPED" and task)
+
+    failed = ended("no-log-group")
+    assert failed["stopCode"] == "TaskFailedToStart" and "log group does not exist" in failed["stoppedReason"]
+    logs.create_log_group(logGroupName="/lone")
+    server.control("POST", "scale", {"scale": 0.1})
+    try:
+        arn = start("one")
+        assert found(arn)["lastStatus"] == "PENDING" and found(arn, include=["TAGS"])["tags"] == request["tags"]
+        assert found(arn)["tags"] == []
+        until(lambda: found(arn)["lastStatus"] == "RUNNING")
+        assert ecs.list_tasks(cluster="lone", family="lone")["taskArns"] == [arn]
+        until(lambda: found(arn)["lastStatus"] == "STOPPED")
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+    task = found(arn)
+    assert (task["stopCode"], task["containers"][0]["exitCode"]) == ("EssentialContainerExited", 0)
+    assert start("one") == arn
+    refused("ConflictException", ecs.run_task, **{**request, "startedBy": "you"}, clientToken="one")
+    server.control("POST", "exits", {"family": "lone", "code": 3, "log": ["first", "last"]})
+    task = ended("two")
+    assert task["containers"][0]["exitCode"] == 3
+    stream = f"jobs/app/{task['taskArn'].rsplit('/', 1)[-1]}"
+    events = logs.get_log_events(logGroupName="/lone", logStreamName=stream)["events"]
+    assert [each["message"] for each in events] == ["first", "last"]
+    server.control("POST", "exits", {"family": "lone", "code": None})
+    arn = start("three")
+    until(lambda: found(arn)["lastStatus"] == "RUNNING")
+    ecs.stop_task(cluster="lone", task=arn, reason="enough")
+    task = found(arn)
+    assert (task["stopCode"], task["containers"][0]["exitCode"]) == ("UserInitiated", 137)
+    ecs.deregister_task_definition(taskDefinition=definition)
+    ecs.delete_task_definitions(taskDefinitions=[definition])
+    assert found(arn)["stoppedReason"] == "enough"
+
+
+@check
 def fargate_takes_only_its_own_sizes() -> None:
     ecs = server.client("ecs")
     wanted = {"family": "sizes", "requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc",
@@ -604,6 +667,173 @@ def a_network_is_taken_down_only_in_order() -> None:
     assert vpc not in [each["VpcId"] for each in ec2.describe_network_acls()["NetworkAcls"]]
 
 
+def write_record(zone: str, action: str, **record) -> dict:
+    values = {"ResourceRecords": [{"Value": each} for each in record.pop("values")], "TTL": 300}
+    return server.client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch={
+        "Changes": [{"Action": action, "ResourceRecordSet": {**values, **record}}]})["ChangeInfo"]
+
+
+@check
+def records_are_kept_and_refused_as_on_aws() -> None:
+    dns = server.client("route53")
+    zone = dns.create_hosted_zone(Name="records.test", CallerReference="records")["HostedZone"]["Id"]
+    app = {"Name": "App.records.test", "Type": "CNAME", "values": ["a.test"]}
+    assert write_record(zone, "CREATE", **app)["Status"] == "INSYNC"
+    refused("InvalidChangeBatch", write_record, zone=zone, action="CREATE", **app)
+    refused("InvalidChangeBatch", write_record, zone=zone, action="DELETE", **{**app, "values": ["b.test"]})
+    refused("InvalidChangeBatch", write_record, zone=zone, action="CREATE", **{
+        **app, "Type": "A", "values": ["192.0.2.1"]})
+    refused("InvalidChangeBatch", write_record, zone=zone, action="CREATE", **{**app, "Name": "records.test"})
+    refused("InvalidChangeBatch", write_record, zone=zone, action="CREATE", **{**app, "Name": "a.other.test"})
+    text = {"Name": "text.records.test", "Type": "TXT"}
+    refused("InvalidChangeBatch", write_record, zone=zone, action="CREATE", **text, values=["bare"])
+    write_record(zone, "CREATE", **text, values=['"a" "b"'])
+    write_record(zone, "CREATE", **{**app, "Name": "*.records.test"})
+    names = {each["Name"] for each in dns.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]}
+    assert {"app.records.test.", "\\052.records.test."} <= names, names
+    refused("HostedZoneNotEmpty", dns.delete_hosted_zone, Id=zone)
+
+
+@check
+def a_zones_reference_is_used_once_and_its_vpc_is_there() -> None:
+    dns, ec2 = server.client("route53"), server.client("ec2")
+    vpc = {"VPCRegion": REGION, "VPCId": ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]}
+    private = {"Name": "private.test", "CallerReference": "private", "VPC": vpc}
+    refused("InvalidVPCId", dns.create_hosted_zone, **{**private, "VPC": {**vpc, "VPCId": "vpc-0"}})
+    zone = dns.create_hosted_zone(**private)["HostedZone"]["Id"]
+    assert dns.get_hosted_zone(Id=zone)["VPCs"] == [vpc]
+    refused("HostedZoneAlreadyExists", dns.create_hosted_zone, **private)
+    refused("ConflictingDomainExists", dns.create_hosted_zone, **{**private, "CallerReference": "second"})
+    dns.delete_hosted_zone(Id=zone)
+    refused("HostedZoneAlreadyExists", dns.create_hosted_zone, **private)
+    ec2.delete_vpc(VpcId=vpc["VPCId"])
+
+
+def certificate(arn: str) -> dict:
+    return server.client("acm").describe_certificate(CertificateArn=arn)["Certificate"]
+
+
+@check
+def a_certificate_is_issued_when_its_records_are_seen() -> None:
+    acm, dns = server.client("acm"), server.client("route53")
+    wanted = {"DomainName": "issued.test", "SubjectAlternativeNames": ["*.issued.test", "www.else.test"],
+              "ValidationMethod": "DNS", "IdempotencyToken": "token"}
+    refused("ValidationException", acm.request_certificate, **{**wanted, "IdempotencyToken": "to-ken"})
+    arn = acm.request_certificate(**wanted)["CertificateArn"]
+    assert acm.request_certificate(**wanted)["CertificateArn"] == arn
+    found = certificate(arn)
+    assert found["Status"] == "PENDING_VALIDATION" and "IssuedAt" not in found
+    records = {each["DomainName"]: each["ResourceRecord"] for each in found["DomainValidationOptions"]}
+    assert records["issued.test"] == records["*.issued.test"] != records["www.else.test"]
+    vpc = server.client("ec2").create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
+    hidden = dns.create_hosted_zone(Name="issued.test", CallerReference="hidden", VPC={
+        "VPCRegion": REGION, "VPCId": vpc})["HostedZone"]["Id"]
+    zone = dns.create_hosted_zone(Name="issued.test", CallerReference="issued")["HostedZone"]["Id"]
+    server.control("POST", "domains", {"domain": "www.else.test"})
+    record = records["issued.test"]
+    for place in (hidden, zone):
+        assert certificate(arn)["Status"] == "PENDING_VALIDATION"
+        write_record(place, "CREATE", Name=record["Name"], Type="CNAME", values=[record["Value"]])
+    assert certificate(arn)["Status"] == "ISSUED"
+    summary = next(each for each in acm.list_certificates()["CertificateSummaryList"]
+                   if each["CertificateArn"] == arn)
+    assert set(summary["SubjectAlternativeNameSummaries"]) == records.keys()
+    assert "DomainValidationOptions" not in summary and summary["Status"] == "ISSUED"
+    acm.delete_certificate(CertificateArn=arn)
+    again = acm.request_certificate(**wanted)["CertificateArn"]
+    assert again != arn
+    acm.delete_certificate(CertificateArn=again)
+
+
+@check
+def certificates_with_other_keys_are_listed_only_when_asked_for() -> None:
+    acm, key = server.client("acm"), ec.generate_private_key(ec.SECP384R1())
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "elliptic.test")]), datetime.now(UTC)
+    signed = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now - timedelta(days=1),
+        now + timedelta(days=1)).sign(key, hashes.SHA384())
+    arn = acm.import_certificate(
+        Certificate=signed.public_bytes(serialization.Encoding.PEM), PrivateKey=key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )["CertificateArn"]
+
+    def listed(**includes) -> bool:
+        found = acm.list_certificates(**includes)["CertificateSummaryList"]
+        return arn in [each["CertificateArn"] for each in found]
+
+    assert not listed() and listed(Includes={"keyTypes": ["EC_secp384r1"]})
+    acm.delete_certificate(CertificateArn=arn)
+
+
+@check
+def a_certificate_that_a_listener_has_stays() -> None:
+    acm, place = server.client("acm"), Place("certified")
+    server.control("POST", "domains", {"domain": "used.test"})
+    arn = acm.request_certificate(DomainName="used.test", ValidationMethod="DNS")["CertificateArn"]
+    assert certificate(arn)["Status"] == "ISSUED"
+    listener = place.elb.create_listener(
+        LoadBalancerArn=place.balancer["LoadBalancerArn"], Port=443, Protocol="TLS",
+        Certificates=[{"CertificateArn": arn}],
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": place.targets}])["Listeners"][0]["ListenerArn"]
+    assert certificate(arn)["InUseBy"] == [place.balancer["LoadBalancerArn"]]
+    refused("ResourceInUseException", acm.delete_certificate, CertificateArn=arn)
+    place.elb.delete_listener(ListenerArn=listener)
+    acm.delete_certificate(CertificateArn=arn)
+
+
+@check
+def with_a_scale_certificates_and_changes_take_their_time() -> None:
+    server.control("POST", "scale", {"scale": 0.02})
+    try:
+        acm, dns = server.client("acm"), server.client("route53")
+        zone = dns.create_hosted_zone(Name="slow.test", CallerReference="slow")["HostedZone"]["Id"]
+        arn = acm.request_certificate(DomainName="slow.test", ValidationMethod="DNS")["CertificateArn"]
+        assert "ResourceRecord" not in certificate(arn)["DomainValidationOptions"][0]
+        record = until(lambda: certificate(arn)["DomainValidationOptions"][0].get("ResourceRecord"))
+        change = write_record(zone, "CREATE", Name=record["Name"], Type="CNAME", values=[record["Value"]])
+        for _ in range(2):
+            assert change["Status"] == "PENDING" == dns.get_change(Id=change["Id"])["ChangeInfo"]["Status"]
+        assert certificate(arn)["Status"] == "PENDING_VALIDATION"
+        until(lambda: dns.get_change(Id=change["Id"])["ChangeInfo"]["Status"] == "INSYNC")
+        until(lambda: certificate(arn)["Status"] == "ISSUED")
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+
+
+@check
+def a_file_system_takes_its_targets_once_it_is_there_and_goes_after_them() -> None:
+    efs, ec2 = server.client("efs"), server.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    server.control("POST", "scale", {"scale": 0.01})
+    try:
+        made = efs.create_file_system(CreationToken="files", Encrypted=True)
+        assert made["LifeCycleState"] == "creating" and ":key/" in made["KmsKeyId"]
+        identity = made["FileSystemId"]
+        refused("FileSystemAlreadyExists", efs.create_file_system, CreationToken="files")
+        refused("IncorrectFileSystemLifeCycleState", efs.create_mount_target, FileSystemId=identity,
+                SubnetId=subnet)
+        until(lambda: efs.describe_file_systems(FileSystemId=identity)["FileSystems"][0]["LifeCycleState"]
+              == "available")
+        target = efs.create_mount_target(FileSystemId=identity, SubnetId=subnet)
+        assert target["LifeCycleState"] == "creating"
+        efs.create_access_point(ClientToken="point", FileSystemId=identity)
+        refused("AccessPointAlreadyExists", efs.create_access_point, ClientToken="point", FileSystemId=identity)
+        refused("FileSystemInUse", efs.delete_file_system, FileSystemId=identity)
+        changed = efs.update_file_system(FileSystemId=identity, ThroughputMode="elastic")
+        assert changed["ThroughputMode"] == "elastic"
+        efs.delete_mount_target(MountTargetId=target["MountTargetId"])
+
+        def left() -> list:
+            return efs.describe_mount_targets(FileSystemId=identity)["MountTargets"]
+
+        assert [each["LifeCycleState"] for each in left()] == ["deleting"]
+        until(lambda: not left())
+        efs.delete_file_system(FileSystemId=identity)
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+
+
 @check
 def with_a_scale_nothing_is_ready_at_once() -> None:
     server.control("POST", "scale", {"scale": 0.01})
@@ -637,6 +867,255 @@ def with_a_scale_nothing_is_ready_at_once() -> None:
         until(lambda: state()[0] == "deleted")
     finally:
         server.control("POST", "scale", {"scale": 0})
+
+
+class Databases:
+    """A network in two zones, and databases in it."""
+
+    def __init__(self, name: str) -> None:
+        self.ec2, self.rds, self.name = server.client("ec2"), server.client("rds"), name
+        self.vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self.subnets = [self.ec2.create_subnet(
+            VpcId=self.vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"{REGION}{zone}",
+        )["Subnet"]["SubnetId"] for index, zone in enumerate("ab")]
+        self.group = self.ec2.create_security_group(
+            GroupName=name, Description=name, VpcId=self.vpc)["GroupId"]
+        self.grouping = {"DBSubnetGroupName": name, "DBSubnetGroupDescription": name}
+        self.rds.create_db_subnet_group(**self.grouping, SubnetIds=self.subnets)
+        self.master = {"MasterUsername": "app", "MasterUserPassword": "pAss1234"}
+        self.place = {"DBSubnetGroupName": name, "VpcSecurityGroupIds": [self.group]}
+
+    def cluster(self, **more) -> dict:
+        return self.rds.create_db_cluster(**{
+            "DBClusterIdentifier": self.name, "Engine": "aurora-postgresql", "EngineVersion": "16.9",
+            "StorageEncrypted": True, **self.master, **self.place,
+            "ServerlessV2ScalingConfiguration": {"MinCapacity": 0.5, "MaxCapacity": 2}, **more})["DBCluster"]
+
+    def member(self, **more) -> dict:
+        return self.rds.create_db_instance(**{
+            "DBInstanceIdentifier": f"{self.name}-1", "DBClusterIdentifier": self.name,
+            "Engine": "aurora-postgresql", "DBInstanceClass": "db.serverless", **more})["DBInstance"]
+
+    def instance(self, **more) -> dict:
+        return self.rds.create_db_instance(**{
+            "DBInstanceIdentifier": self.name, "Engine": "postgres", "EngineVersion": "16.9",
+            "DBInstanceClass": "db.t4g.micro", "AllocatedStorage": 20, "StorageType": "gp3", **self.master,
+            **self.place, **more})["DBInstance"]
+
+
+@check
+def versions_and_classes_of_databases_are_told() -> None:
+    rds = server.client("rds")
+    versions = rds.describe_db_engine_versions(Engine="aurora-postgresql")["DBEngineVersions"]
+    found = {each["EngineVersion"]: each for each in versions}
+    assert "13.6" not in found and found["16.9"]["MajorEngineVersion"] == "16"
+    targets = {each["EngineVersion"]: each["IsMajorVersionUpgrade"]
+               for each in found["16.9"]["ValidUpgradeTarget"]}
+    assert targets["16.10"] is False and targets["17.10"] is True and "16.8" not in targets
+    old = {each["EngineVersion"]: each for each in
+           rds.describe_db_engine_versions(Engine="mysql")["DBEngineVersions"]}["5.7.44-rds.20260521"]
+    assert {each["EngineVersion"][:3] for each in old["ValidUpgradeTarget"]} == {"8.0"}
+
+    def classes(engine: str, version: str, name: str) -> list[str]:
+        options = rds.describe_orderable_db_instance_options(
+            Engine=engine, EngineVersion=version, DBInstanceClass=name)["OrderableDBInstanceOptions"]
+        return sorted(each["StorageType"] for each in options)
+
+    assert classes("postgres", "16.9", "db.t4g.micro") == ["gp2", "gp3"]
+    assert classes("postgres", "16.9", "db.t2.micro") == []
+    assert classes("aurora-mysql", "8.0.mysql_aurora.3.10.1", "db.serverless") == ["aurora"]
+    assert classes("aurora-mysql", "5.7.mysql_aurora.2.12.5", "db.serverless") == []
+
+
+@check
+def a_database_is_refused_and_taken_down_as_on_aws() -> None:
+    place = Databases("guarded")
+    rds = place.rds
+    refused("DBSubnetGroupAlreadyExists", rds.create_db_subnet_group, **place.grouping,
+            SubnetIds=place.subnets)
+    refused("DBSubnetGroupDoesNotCoverEnoughAZs", rds.create_db_subnet_group, DBSubnetGroupName="narrow",
+            DBSubnetGroupDescription="one zone", SubnetIds=place.subnets[:1])
+    rds.modify_db_subnet_group(DBSubnetGroupName=place.name, SubnetIds=place.subnets)
+    assert rds.describe_db_subnet_groups(DBSubnetGroupName=place.name)["DBSubnetGroups"]
+    refused("InvalidParameterCombination", place.instance, EngineVersion="13.6")
+    refused("InvalidParameterCombination", place.instance, DBInstanceClass="db.t2.micro")
+    refused("DBSubnetGroupNotFoundFault", place.cluster, DBSubnetGroupName="none")
+    cluster = place.cluster(ServerlessV2ScalingConfiguration={}, Tags=[{"Key": "a", "Value": "b"}])
+    assert cluster["TagList"] == [{"Key": "a", "Value": "b"}] and ":key/" in cluster["KmsKeyId"]
+    refused("DBClusterAlreadyExistsFault", place.cluster)
+    refused("InvalidParameterValue", place.member)
+    scale = {"MinCapacity": 1, "MaxCapacity": 4}
+    rds.modify_db_cluster(DBClusterIdentifier=place.name, ServerlessV2ScalingConfiguration=scale)
+    found = rds.describe_db_clusters(DBClusterIdentifier=place.name)["DBClusters"][0]
+    assert found["ServerlessV2ScalingConfiguration"] == scale and found["Status"] == "available", found
+    refused("DBClusterNotFoundFault", rds.modify_db_cluster, DBClusterIdentifier="none")
+    place.member()
+    refused("InvalidParameterCombination", rds.modify_db_cluster, DBClusterIdentifier=place.name,
+            EngineVersion="17.10")
+    refused("InvalidParameterCombination", rds.modify_db_cluster, DBClusterIdentifier=place.name,
+            EngineVersion="15.13", AllowMajorVersionUpgrade=True)
+    rds.modify_db_cluster(DBClusterIdentifier=place.name, EngineVersion="17.10",
+                          AllowMajorVersionUpgrade=True)
+    refused("DependencyViolation", place.ec2.delete_security_group, GroupId=place.group)
+    refused("InvalidDBSubnetGroupStateFault", rds.delete_db_subnet_group, DBSubnetGroupName=place.name)
+    refused("InvalidDBClusterStateFault", rds.delete_db_cluster, DBClusterIdentifier=place.name,
+            SkipFinalSnapshot=True)
+    rds.delete_db_instance(DBInstanceIdentifier=f"{place.name}-1", SkipFinalSnapshot=True)
+    refused("InvalidParameterCombination", rds.delete_db_cluster, DBClusterIdentifier=place.name)
+    rds.delete_db_cluster(DBClusterIdentifier=place.name, FinalDBSnapshotIdentifier="guarded-last")
+    kept = rds.describe_db_cluster_snapshots(DBClusterIdentifier=place.name)["DBClusterSnapshots"]
+    assert [each["DBClusterSnapshotIdentifier"] for each in kept] == ["guarded-last"], kept
+
+    place.cluster()
+    refused("DBClusterSnapshotAlreadyExistsFault", rds.delete_db_cluster, DBClusterIdentifier=place.name,
+            FinalDBSnapshotIdentifier="guarded-last")
+    rds.delete_db_cluster(DBClusterIdentifier=place.name, SkipFinalSnapshot=True)
+    restored = rds.restore_db_cluster_from_snapshot(
+        DBClusterIdentifier="again", SnapshotIdentifier="guarded-last", Engine="aurora-postgresql",
+        **place.place, Tags=[{"Key": "c", "Value": "d"}])["DBCluster"]
+    assert restored["EngineVersion"] == "17.10" and restored["TagList"] == [{"Key": "c", "Value": "d"}]
+    rds.modify_db_cluster(DBClusterIdentifier="again", MasterUserPassword="pAss12345")
+    rds.delete_db_cluster(DBClusterIdentifier="again", SkipFinalSnapshot=True)
+
+    place.instance(StorageEncrypted=True)
+    rds.modify_db_instance(DBInstanceIdentifier=place.name, DBPortNumber=5433, AllocatedStorage=30)
+    found = rds.describe_db_instances(DBInstanceIdentifier=place.name)["DBInstances"][0]
+    assert (found["Endpoint"]["Port"], found["AllocatedStorage"]) == (5433, 30)
+    assert ":key/" in found["KmsKeyId"]
+    refused("InvalidParameterCombination", rds.modify_db_instance, DBInstanceIdentifier=place.name,
+            AllocatedStorage=20)
+    refused("InvalidParameterCombination", rds.delete_db_instance, DBInstanceIdentifier=place.name)
+    rds.delete_db_instance(DBInstanceIdentifier=place.name, FinalDBSnapshotIdentifier="plain-last")
+    restored = rds.restore_db_instance_from_db_snapshot(
+        DBInstanceIdentifier="again", DBSnapshotIdentifier="plain-last", **place.place)["DBInstance"]
+    assert restored["DBInstanceStatus"] == "available"
+    refused("DBSnapshotAlreadyExists", rds.delete_db_instance, DBInstanceIdentifier="again",
+            FinalDBSnapshotIdentifier="plain-last")
+    rds.delete_db_instance(DBInstanceIdentifier="again", SkipFinalSnapshot=True)
+    rds.delete_db_subnet_group(DBSubnetGroupName=place.name)
+    place.ec2.delete_security_group(GroupId=place.group)
+    for subnet in place.subnets:
+        place.ec2.delete_subnet(SubnetId=subnet)
+
+
+@check
+def with_a_scale_databases_take_their_time() -> None:
+    place = Databases("slow")
+    rds = place.rds
+
+    def states() -> tuple[str, ...]:
+        clusters = rds.describe_db_clusters()["DBClusters"]
+        instances = rds.describe_db_instances()["DBInstances"]
+        return (*[each["Status"] for each in clusters], *[each["DBInstanceStatus"] for each in instances])
+
+    server.control("POST", "scale", {"scale": 0.002})
+    try:
+        place.cluster()
+        place.member()
+        assert "Endpoint" not in place.instance()
+        assert states() == ("creating", "creating", "creating"), states()
+        refused("InvalidDBInstanceState", rds.modify_db_instance, DBInstanceIdentifier=place.name,
+                MultiAZ=True)
+        until(lambda: states() == ("available", "creating", "available"))
+        until(lambda: states() == ("available", "available", "available"))
+        rds.modify_db_cluster(DBClusterIdentifier=place.name, BackupRetentionPeriod=3)
+        rds.modify_db_instance(DBInstanceIdentifier=place.name, EngineVersion="16.10")
+        assert states() == ("modifying", "available", "upgrading"), states()
+        until(lambda: states() == ("available", "available", "available"))
+        for each in (place.name, f"{place.name}-1"):
+            rds.delete_db_instance(DBInstanceIdentifier=each, SkipFinalSnapshot=True)
+        assert states() == ("available", "deleting", "deleting"), states()
+        refused("InvalidDBInstanceState", rds.delete_db_instance, DBInstanceIdentifier=place.name,
+                SkipFinalSnapshot=True)
+        until(lambda: states() == ("available",))
+        rds.delete_db_cluster(DBClusterIdentifier=place.name, SkipFinalSnapshot=True)
+        assert states() == ("deleting",)
+        until(lambda: states() == ())
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+
+
+def package(content: str) -> bytes:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as made:
+        made.writestr(zipfile.ZipInfo("bootstrap"), content)
+    return code.getvalue()
+
+
+@check
+def a_functions_code_and_role_must_be_there_and_its_image_is_told_by_digest() -> None:
+    lambdas, s3, ecr, iam = (server.client(each) for each in ("lambda", "s3", "ecr", "iam"))
+    s3.create_bucket(Bucket="code")
+    arn, settings = role("coded"), {"Runtime": "provided.al2023", "Handler": "bootstrap"}
+    code = {"S3Bucket": "code", "S3Key": "a.zip"}
+    assert "NoSuchKey" in refused("InvalidParameterValueException", lambdas.create_function, **settings,
+                                  FunctionName="coded", Role=arn, Code=code)
+    s3.put_object(Bucket="code", Key="a.zip", Body=package("one"))
+    trust = {"Version": "2012-10-17", "Statement": []}
+    stranger = iam.create_role(RoleName="stranger", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    assert "cannot be assumed" in refused("InvalidParameterValueException", lambdas.create_function,
+                                          **settings, FunctionName="coded", Role=stranger, Code=code)
+    made = lambdas.create_function(**settings, FunctionName="coded", Role=arn, Code=code)
+    assert made["State"] == "Pending"
+    lambdas.get_waiter("function_active_v2").wait(FunctionName="coded", WaiterConfig={"Delay": 1})
+    uri = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/coded:1"
+    image = {"PackageType": "Image", "Role": arn, "Code": {"ImageUri": uri}}
+    ecr.create_repository(repositoryName="coded")
+    refused("InvalidParameterValueException", lambdas.create_function, FunctionName="imaged", **image)
+    pushed = ecr.put_image(repositoryName="coded", imageTag="1", imageManifest=MANIFEST)["image"]["imageId"]
+    refused("InvalidParameterValueException", lambdas.update_function_code, FunctionName="coded",
+            ImageUri=uri)
+    lambdas.create_function(FunctionName="imaged", **image)
+    ecr.put_image(repositoryName="coded", imageTag="1", imageManifest=MANIFEST + " ")
+    told = lambdas.get_function(FunctionName="imaged")["Code"]
+    assert told["ResolvedImageUri"] == f"{uri.removesuffix(':1')}@{pushed['imageDigest']}"
+
+
+@check
+def a_function_takes_one_change_at_a_time_and_has_a_policy_only_when_it_says_something() -> None:
+    lambdas, change = server.client("lambda"), {"FunctionName": "changed", "Timeout": 7}
+    arn = function("changed")
+    refused("ResourceConflictException", lambdas.update_function_configuration, **change)
+    lambdas.get_waiter("function_active_v2").wait(FunctionName="changed", WaiterConfig={"Delay": 1})
+    changed = lambdas.update_function_configuration(**change)
+    assert (changed["State"], changed["LastUpdateStatus"]) == ("Active", "InProgress")
+    refused("ResourceConflictException", lambdas.update_function_code, FunctionName="changed",
+            ZipFile=package("two"))
+    refused("ResourceConflictException", lambdas.tag_resource, Resource=arn, Tags={"a": "b"})
+    lambdas.get_waiter("function_updated_v2").wait(FunctionName="changed", WaiterConfig={"Delay": 1})
+    lambdas.tag_resource(Resource=arn, Tags={"a": "b"})
+    refused("ResourceNotFoundException", lambdas.get_policy, FunctionName="changed")
+    allow = {"FunctionName": "changed", "StatementId": "one", "Action": "lambda:InvokeFunction",
+             "Principal": "elasticloadbalancing.amazonaws.com", "SourceArn": "arn:target"}
+    lambdas.add_permission(**allow)
+    refused("ResourceConflictException", lambdas.add_permission, **allow)
+    statement = json.loads(lambdas.get_policy(FunctionName="changed")["Policy"])["Statement"][0]
+    assert statement["Condition"] == {"ArnLike": {"AWS:SourceArn": "arn:target"}}
+    lambdas.remove_permission(FunctionName="changed", StatementId="one")
+    refused("ResourceNotFoundException", lambdas.get_policy, FunctionName="changed")
+
+
+@check
+def who_makes_a_function_passes_its_role_and_reads_its_code_and_its_tags() -> None:
+    server.client("s3").create_bucket(Bucket="read")
+    server.client("s3").put_object(Bucket="read", Key="a.zip", Body=package("one"))
+    worker, vpc = role("worker"), {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    allowed = [("lambda:CreateFunction", "*"), ("lambda:GetFunction", "*"), ("iam:PassRole", worker),
+               ("s3:GetObject", "arn:aws:s3:::read/*"), ("ec2:Describe*", "*")]
+    make = {"FunctionName": "made", "Role": worker, "Runtime": "provided.al2023", "Handler": "bootstrap",
+            "Code": {"S3Bucket": "read", "S3Key": "a.zip"}, "VpcConfig": vpc, "Tags": {"a": "b"}}
+    for missing in allowed[2:]:
+        name = f"without-{missing[0].replace(':', '-').strip('*')}"
+        function(name, *(each for each in allowed if each != missing))
+        denied = invoke(name, {"call": ["lambda", "create_function"], "with": make})
+        assert missing[0].strip("*") in denied["errorMessage"], denied
+    function("with-all", *allowed)
+    assert "errorType" not in invoke("with-all", {"call": ["lambda", "create_function"], "with": make})
+    function("tag-reader", ("lambda:GetFunction", "*"), ("lambda:ListTags", "*"))
+    read = {"call": ["lambda", "get_function"], "with": {"FunctionName": "made"}}
+    for reader, key in (("with-all", "TagsError"), ("tag-reader", "Tags")):
+        answered = invoke(reader, read)["answered"]
+        assert key in answered and len({"Tags", "TagsError"} & set(answered)) == 1, answered
 
 
 @check

@@ -14,6 +14,7 @@ pub mod section;
 mod structure;
 mod tree;
 pub mod value;
+mod wave;
 
 use std::collections::BTreeMap;
 
@@ -25,14 +26,25 @@ pub use parse::{SIZE_LIMIT, parse};
 pub use reference::{Part, Reference, Section, Text};
 pub use schema::schema;
 pub use section::api::{Api, ApiKind, Period, Quota, Route, UsagePlan};
+pub use section::bucket::Bucket;
+pub use section::certificate::Certificate;
 pub use section::cluster::{Capacity, Cluster};
-pub use section::load_balancer::{Balancer, Kind, Listener, Protocol, Scheme, Target, targets};
+pub use section::database::{Database, Engine, Serverless};
+pub use section::dns::Zone;
+pub use section::file_system::{AccessPoint, FileSystem, Throughput};
+pub use section::function::Function;
+pub use section::job::{Job, When};
+pub use section::key::Key;
+pub use section::load_balancer::{
+    Balancer, Kind, Listener, Protocol, Receiver, Redirect, Rule, Scheme, Target, targets,
+};
 pub use section::network::{Nat, Network};
 pub use section::repository::{Repository, Untagged};
 pub use section::role::{Role, Statement};
 pub use section::secret::{Generate, Secret};
-pub use section::service::{Architecture, Health, Logs, Placement, Service, ServiceRole};
+pub use section::service::{Architecture, Check, Health, Logs, Placement, Service, ServiceRole};
 pub use value::Duration;
+pub use wave::{Wave, waves};
 
 /// The most characters an environment's name may have: names of AWS resources are made from it.
 pub const NAME_LIMIT: usize = 24;
@@ -56,6 +68,9 @@ pub struct Spec {
     /// The VPC and what is in it. Made with its defaults where something needs a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// A KMS key of the environment's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
     /// Secrets Manager secrets, generated or put by hand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Secret>,
@@ -65,6 +80,18 @@ pub struct Spec {
     /// ECR repositories.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub repositories: BTreeMap<String, Repository>,
+    /// S3 buckets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub buckets: BTreeMap<String, Bucket>,
+    /// EFS file systems.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub file_systems: BTreeMap<String, FileSystem>,
+    /// RDS instances and Aurora clusters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub databases: BTreeMap<String, Database>,
+    /// ACM certificates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, Certificate>,
     /// What holds for every log group that does not say otherwise.
     #[serde(default)]
     pub logs: Logs,
@@ -74,12 +101,21 @@ pub struct Spec {
     /// The ECS cluster. Made with its defaults where there are services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
+    /// Tasks that run once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, Job>,
+    /// Lambda functions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<String, Function>,
     /// ECS services.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<String, Service>,
     /// API Gateway APIs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub apis: BTreeMap<String, Api>,
+    /// DNS records, by their zone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dns: BTreeMap<String, Zone>,
 }
 
 /// The versions of the language this crate reads.
@@ -99,14 +135,22 @@ impl Spec {
             region: None,
             tags: BTreeMap::new(),
             network: None,
+            key: None,
             secrets: BTreeMap::new(),
             roles: BTreeMap::new(),
             repositories: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            file_systems: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             logs: Logs::default(),
             load_balancers: BTreeMap::new(),
             cluster: None,
+            jobs: BTreeMap::new(),
+            functions: BTreeMap::new(),
             services: BTreeMap::new(),
             apis: BTreeMap::new(),
+            dns: BTreeMap::new(),
         }
     }
 }

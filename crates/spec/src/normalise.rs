@@ -12,10 +12,17 @@ const PREFIX: u8 = 20;
 
 /// Makes a network and a cluster where something needs them, and cuts a new VPC into subnets.
 pub(crate) fn normalise(spec: &mut Spec) {
-    if !spec.services.is_empty() || !spec.load_balancers.is_empty() {
+    let needed = !spec.services.is_empty()
+        || !spec.load_balancers.is_empty()
+        || !spec.file_systems.is_empty()
+        || !spec.databases.is_empty()
+        || !spec.jobs.is_empty()
+        || spec.functions.values().any(|function| function.vpc)
+        || spec.dns.values().any(|zone| zone.private);
+    if needed {
         spec.network.get_or_insert_default();
     }
-    if !spec.services.is_empty() {
+    if !spec.services.is_empty() || !spec.jobs.is_empty() {
         spec.cluster.get_or_insert_with(Cluster::default);
     }
     if let Some(network) = spec.network.as_mut().filter(|network| network.vpc.is_none()) {

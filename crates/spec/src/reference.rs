@@ -16,16 +16,28 @@ pub enum Section {
     Account,
     /// `${network.vpc}`: the VPC's id.
     Network,
+    /// `${key.arn}`: the KMS key's ARN; `.id`: its id.
+    Key,
     /// `${secrets.x}`: a secret; `${secrets.x.key}`: one key of its JSON value.
     Secrets,
     /// `${roles.x}`: a role's ARN.
     Roles,
     /// `${repositories.x}`: a repository's URI; `.arn`: its ARN.
     Repositories,
+    /// `${buckets.x}`: a bucket's name; `.arn`: its ARN.
+    Buckets,
+    /// `${fileSystems.x}`: a file system to mount; `${fileSystems.x.y}`: an access point of it.
+    FileSystems,
+    /// `${databases.x.host}`: where a database answers; `.port`: its port; `.name`: the database in it.
+    Databases,
+    /// `${certificates.x}`: a certificate.
+    Certificates,
     /// `${loadBalancers.x}`: a balancer; `.host`: its DNS name.
     LoadBalancers,
     /// `${cluster.name}`: the cluster's name; `.arn`: its ARN.
     Cluster,
+    /// `${functions.x}`: a function as a target.
+    Functions,
     /// `${services.x}`: a service as a target.
     Services,
     /// `${apis.x.url}`: where an API answers.
@@ -34,16 +46,22 @@ pub enum Section {
 
 impl Section {
     /// Every section, in the order of the spec.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::Environment,
         Self::Region,
         Self::Account,
         Self::Network,
+        Self::Key,
         Self::Secrets,
         Self::Roles,
         Self::Repositories,
+        Self::Buckets,
+        Self::FileSystems,
+        Self::Databases,
+        Self::Certificates,
         Self::LoadBalancers,
         Self::Cluster,
+        Self::Functions,
         Self::Services,
         Self::Apis,
     ];
@@ -55,11 +73,17 @@ impl Section {
             Self::Region => "region",
             Self::Account => "account",
             Self::Network => "network",
+            Self::Key => "key",
             Self::Secrets => "secrets",
             Self::Roles => "roles",
             Self::Repositories => "repositories",
+            Self::Buckets => "buckets",
+            Self::FileSystems => "fileSystems",
+            Self::Databases => "databases",
+            Self::Certificates => "certificates",
             Self::LoadBalancers => "loadBalancers",
             Self::Cluster => "cluster",
+            Self::Functions => "functions",
             Self::Services => "services",
             Self::Apis => "apis",
         }
@@ -72,7 +96,12 @@ impl Section {
             Self::Secrets
                 | Self::Roles
                 | Self::Repositories
+                | Self::Buckets
+                | Self::FileSystems
+                | Self::Databases
+                | Self::Certificates
                 | Self::LoadBalancers
+                | Self::Functions
                 | Self::Services
                 | Self::Apis
         )

@@ -19,6 +19,11 @@ impl Duration {
         Self { seconds: days * DAY }
     }
 
+    /// So many seconds.
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self { seconds }
+    }
+
     /// In seconds.
     pub const fn seconds(self) -> u64 {
         self.seconds

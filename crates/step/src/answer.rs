@@ -102,3 +102,16 @@ pub fn compare<T: PartialEq + fmt::Display>(name: &str, found: T, wanted: T) -> 
         wanted: wanted.to_string(),
     })
 }
+
+/// The field `key`, if what is encrypted isn't by the key that is wanted, an ARN; none is the service's
+/// own. AWS tells a key by its ARN or its id, as it was named.
+pub fn compare_key(found: Option<&str>, wanted: Option<&String>) -> Option<Field> {
+    let same = match (found, wanted) {
+        (Some(found), Some(wanted)) => wanted.rsplit('/').next() == found.rsplit('/').next(),
+        (None, None) => true,
+        _ => false,
+    };
+    let told = |key: Option<&str>| key.unwrap_or("the service's own").to_owned();
+    let wanted = told(wanted.map(String::as_str));
+    (!same).then(|| Field { name: "key".to_owned(), found: Some(told(found)), wanted })
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_config::SdkConfig;
 use jiff::Timestamp;
-use spec::{Reference, Section, Service, Spec, Text};
+use spec::{Job, Logs, Reference, Section, Service, Spec, Text};
 
 use crate::{Error, Operation, Outputs, Owner, Result, Run, name};
 
@@ -19,7 +19,7 @@ pub struct Context {
     pub spec: Spec,
     /// What earlier steps learned.
     pub outputs: Outputs,
-    /// The services to do; all where absent.
+    /// The services, or jobs, to do; all where absent.
     pub batch: Option<Vec<String>>,
     /// When the step's first pass in this run began.
     pub since: Timestamp,
@@ -75,14 +75,25 @@ impl Context {
         self.name(explicit, role, ROLE_LIMIT)
     }
 
-    /// The name of the role a service's containers act with.
-    pub fn task_role_name(&self, service: &str) -> String {
-        self.name(None, &format!("{service}-task"), ROLE_LIMIT)
+    /// The name of the role a task's containers act with. `word` is a service's key, or a job's
+    /// [`Context::job_word`].
+    pub fn task_role_name(&self, word: &str) -> String {
+        self.name(None, &format!("{word}-task"), ROLE_LIMIT)
     }
 
-    /// The name of the role ECS starts a service's tasks with.
-    pub fn execution_role_name(&self, service: &str) -> String {
-        self.name(None, &format!("{service}-execution"), ROLE_LIMIT)
+    /// The name of the role ECS starts a task with; `word` as for [`Context::task_role_name`].
+    pub fn execution_role_name(&self, word: &str) -> String {
+        self.name(None, &format!("{word}-execution"), ROLE_LIMIT)
+    }
+
+    /// What the names of a job's roles and task definitions say, so that a service may be called the same.
+    pub fn job_word(job: &str) -> String {
+        format!("{job}-job")
+    }
+
+    /// The name of the role a function of the environment acts with.
+    pub fn function_role_name(&self, function: &str) -> String {
+        self.name(None, &format!("{function}-function"), ROLE_LIMIT)
     }
 
     /// The ARN of an environment's role: it follows from the name.
@@ -102,6 +113,18 @@ impl Context {
         self.batch.as_ref().is_none_or(|batch| batch.first() == first)
     }
 
+    /// The jobs to do in this pass.
+    pub fn jobs(&self) -> impl Iterator<Item = (&String, &Job)> {
+        let asked = |key: &String| self.batch.as_ref().is_none_or(|batch| batch.contains(key));
+        self.spec.jobs.iter().filter(move |(key, _)| asked(key))
+    }
+
+    /// Whether this pass also does what is done once for all jobs.
+    pub fn is_first_batch_of_jobs(&self) -> bool {
+        let first = self.spec.jobs.keys().next();
+        self.batch.as_ref().is_none_or(|batch| batch.first() == first)
+    }
+
     /// The name of a service. Its limit in ECS is 255 characters.
     pub fn service_name(&self, address: &str, service: &Service) -> String {
         self.name(service.name.as_ref(), address, 255)
@@ -113,11 +136,10 @@ impl Context {
         explicit.unwrap_or_else(|| self.run.environment.clone())
     }
 
-    /// The name of a service's log group.
-    pub fn log_group(&self, address: &str, service: &Service) -> String {
-        let explicit =
-            service.logs.as_ref().and_then(|logs| logs.group.as_ref()).or(self.spec.logs.group.as_ref());
-        explicit.cloned().unwrap_or_else(|| format!("/plinth/{}/{address}", self.run.environment))
+    /// The name of the log group of a service or a job; `logs` is what the spec says of its own.
+    pub fn log_group(&self, key: &str, logs: Option<&Logs>) -> String {
+        let explicit = logs.and_then(|logs| logs.group.as_ref()).or(self.spec.logs.group.as_ref());
+        explicit.cloned().unwrap_or_else(|| format!("/plinth/{}/{key}", self.run.environment))
     }
 
     /// An output that an earlier step has answered; `what` is its section.
@@ -125,6 +147,13 @@ impl Context {
         output.ok_or_else(|| {
             Error::Failed(format!("{what} has no output yet: a step ran before the one it needs"))
         })
+    }
+
+    /// The ARN of the environment's KMS key, if its spec has one.
+    pub fn key_arn(&self) -> Result<Option<&String>> {
+        let Some(_) = &self.spec.key else { return Ok(None) };
+        let key = self.known(self.outputs.key.as_ref(), "key")?;
+        Ok(Some(&key.arn))
     }
 
     /// The text with its references replaced by what they stand for.
@@ -154,6 +183,8 @@ impl Context {
             (Section::Account, None) => Some(self.run.account.clone()),
             (Section::Network, Some("vpc")) => outputs.network.as_ref().map(|network| network.vpc.clone()),
             (Section::Network, Some("cidr")) => outputs.network.as_ref().map(|network| network.cidr.clone()),
+            (Section::Key, Some("id")) => outputs.key.as_ref().map(|key| key.id.clone()),
+            (Section::Key, Some("arn")) => outputs.key.as_ref().map(|key| key.arn.clone()),
             (Section::Secrets, _) => outputs.secrets.get(name).map(|secret| secret.arn.clone()),
             (Section::Roles, None) => Some(self.role_arn(&self.role_name(name))),
             (Section::Repositories, None) => outputs.repositories.get(name).map(|found| found.uri.clone()),
@@ -162,6 +193,15 @@ impl Context {
             }
             (Section::Repositories, Some("name")) => {
                 outputs.repositories.get(name).map(|found| found.name.clone())
+            }
+            (Section::Buckets, None) => outputs.buckets.get(name).map(|found| found.name.clone()),
+            (Section::Buckets, Some("arn")) => outputs.buckets.get(name).map(|found| found.arn.clone()),
+            (Section::Databases, Some("name")) => {
+                self.spec.databases.get(name).map(|database| database.database.clone().unwrap_or_default())
+            }
+            (Section::Databases, Some("host")) => outputs.databases.get(name).map(|found| found.host.clone()),
+            (Section::Databases, Some("port")) => {
+                outputs.databases.get(name).map(|found| found.port.to_string())
             }
             (Section::LoadBalancers, Some("host")) => {
                 outputs.load_balancers.get(name).map(|found| found.host.clone())

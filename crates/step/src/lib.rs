@@ -22,14 +22,16 @@ mod trigger;
 
 pub mod test;
 
-pub use answer::{Action, Answer, Change, Field, UNKNOWN, compare};
+pub use answer::{Action, Answer, Change, Field, UNKNOWN, compare, compare_key};
 pub use context::Context;
 pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;
 pub use lock::{Lock, lock_key};
 pub use name::{digits, name, name_of};
 pub use outputs::{
-    ApiOutput, ClusterOutput, LoadBalancerOutput, NetworkOutput, Outputs, RepositoryOutput, SecretOutput,
+    ApiOutput, BucketOutput, CertificateOutput, ClusterOutput, DatabaseOutput, FileSystemOutput,
+    FunctionOutput, KeyOutput, LoadBalancerOutput, NetworkOutput, Outputs, RecordOutput, RepositoryOutput,
+    SecretOutput,
 };
 pub use progress::{Progress, State};
 pub use request::{Location, Operation, Request, Run};

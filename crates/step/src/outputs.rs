@@ -14,18 +14,36 @@ pub struct Outputs {
     /// Of `network`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkOutput>,
+    /// Of `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyOutput>,
     /// Of `secrets`, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub secrets: BTreeMap<String, SecretOutput>,
     /// Of `repositories`, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub repositories: BTreeMap<String, RepositoryOutput>,
+    /// Of `buckets`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    pub buckets: BTreeMap<String, BucketOutput>,
+    /// Of `fileSystems`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    pub file_systems: BTreeMap<String, FileSystemOutput>,
+    /// Of `databases`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    pub databases: BTreeMap<String, DatabaseOutput>,
+    /// Of `certificates`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    pub certificates: BTreeMap<String, CertificateOutput>,
     /// Of `loadBalancers`, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub load_balancers: BTreeMap<String, LoadBalancerOutput>,
     /// Of `cluster`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterOutput>,
+    /// Of `functions`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    pub functions: BTreeMap<String, FunctionOutput>,
     /// Of `apis`, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub apis: BTreeMap<String, ApiOutput>,
@@ -53,6 +71,15 @@ pub struct NetworkOutput {
     pub group: String,
 }
 
+/// What is known of the KMS key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyOutput {
+    /// Its id.
+    pub id: String,
+    /// Its ARN.
+    pub arn: String,
+}
+
 /// What is known of a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretOutput {
@@ -69,6 +96,57 @@ pub struct RepositoryOutput {
     pub arn: String,
     /// What an image's name begins with.
     pub uri: String,
+}
+
+/// What is known of a bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketOutput {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+}
+
+/// What is known of a file system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileSystemOutput {
+    /// Its id.
+    pub id: String,
+    /// The ids of its access points, by name.
+    #[serde(default)]
+    pub access_points: BTreeMap<String, String>,
+}
+
+/// What is known of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseOutput {
+    /// Where it answers.
+    pub host: String,
+    /// The port it listens on.
+    pub port: u16,
+}
+
+/// What is known of a certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateOutput {
+    /// Its ARN.
+    pub arn: String,
+    /// The records that validate it, for a DNS that isn't ours; none where Plinth writes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<RecordOutput>,
+}
+
+/// A DNS record for the user to create.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordOutput {
+    /// Its name.
+    pub name: String,
+    /// Its type, such as `CNAME`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// What is known of a load balancer.
@@ -88,6 +166,13 @@ pub struct LoadBalancerOutput {
 pub struct ClusterOutput {
     /// Its name.
     pub name: String,
+    /// Its ARN.
+    pub arn: String,
+}
+
+/// What is known of a function.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionOutput {
     /// Its ARN.
     pub arn: String,
 }

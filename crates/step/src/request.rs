@@ -63,7 +63,7 @@ pub struct Request {
     /// What earlier steps learned.
     #[serde(default)]
     pub outputs: Outputs,
-    /// The services to do, where a step goes in batches; all where absent.
+    /// The services, or jobs, to do, where a step goes in batches; all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Vec<String>>,
 }

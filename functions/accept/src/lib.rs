@@ -19,7 +19,7 @@ use step::{
 
 use source::Source;
 
-/// How many services one `service` Task takes: what `DescribeServices` takes.
+/// How many services, or jobs, one Task takes: what `DescribeServices` takes.
 const BATCH: usize = 10;
 
 /// What the machine asks.
@@ -38,8 +38,8 @@ pub struct Verdict {
     pub verdict: Way,
     /// The run, as every request of it will carry it.
     pub run: Run,
-    /// The services in batches.
-    pub batches: Vec<Batch>,
+    /// The services and jobs in their order.
+    pub waves: Vec<Wave>,
 }
 
 /// The ways out of `accept`.
@@ -60,11 +60,32 @@ pub enum Way {
     Rejected,
 }
 
-/// Services that one Task does together.
+/// Services and jobs that don't wait for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wave {
+    /// All of them.
+    pub batches: Vec<Batch>,
+}
+
+/// What one Task does together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Batch {
-    /// Their names in the spec.
-    pub services: Vec<String>,
+    /// Its number in the run.
+    pub index: usize,
+    /// Which step does it.
+    pub kind: Kind,
+    /// The names in the spec.
+    pub names: Vec<String>,
+}
+
+/// The steps that go by batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// `service`, and `role` before it.
+    Service,
+    /// `job`.
+    Job,
 }
 
 /// What `accept` needs of its surroundings.
@@ -93,7 +114,7 @@ impl Accept {
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
 
         if trigger.action == Asked::Apply && !trigger.by_hand && applied(status.as_ref(), &source) {
-            return Ok(Verdict { verdict: Way::Nothing, run, batches: Vec::new() });
+            return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
         }
         let spec = match self.read(&source, environment, recorded) {
             Ok(spec) => spec,
@@ -102,7 +123,7 @@ impl Accept {
             }
             Err(faults) => {
                 write(&self.s3, &self.bucket, &format!("{}faults.json", run.prefix()), &faults).await?;
-                return Ok(Verdict { verdict: Way::Rejected, run, batches: Vec::new() });
+                return Ok(Verdict { verdict: Way::Rejected, run, waves: Vec::new() });
             }
         };
         if let Some(region) = &spec.region {
@@ -115,12 +136,12 @@ impl Accept {
         };
         if way != Way::Plan {
             if !lock::take(self, environment, &question.execution).await? {
-                return Ok(Verdict { verdict: Way::Held, run, batches: Vec::new() });
+                return Ok(Verdict { verdict: Way::Held, run, waves: Vec::new() });
             }
             self.begin(&run, way, status).await?;
         }
         write(&self.s3, &self.bucket, &run.spec.key, &spec).await?;
-        Ok(Verdict { verdict: way, batches: batches(&spec), run })
+        Ok(Verdict { verdict: way, waves: waves(&spec), run })
     }
 
     fn run(&self, execution: &str, environment: &str, account: &str) -> Run {
@@ -195,14 +216,32 @@ fn applied(status: Option<&Status>, source: &Source) -> bool {
     status.state == settled && status.version == source.version
 }
 
-/// The services in batches, and one empty batch where there are none: the steps that go by batches then
-/// still do what is done once.
-fn batches(spec: &Spec) -> Vec<Batch> {
-    let names: Vec<String> = spec.services.keys().cloned().collect();
-    if names.is_empty() {
-        return vec![Batch { services: names }];
+/// The services and jobs in waves of batches, and one empty batch of what there is none of: the steps that
+/// go by batches then still do what is done once.
+fn waves(spec: &Spec) -> Vec<Wave> {
+    // A spec whose services wait for each other was rejected before.
+    let mut waves = spec::waves(spec).unwrap_or_default();
+    if waves.is_empty() {
+        waves.push(spec::Wave::default());
     }
-    names.chunks(BATCH).map(|names| Batch { services: names.to_vec() }).collect()
+    let mut number = 0;
+    let mut batch = |kind: Kind, names: &[String]| {
+        number += 1;
+        Batch { index: number - 1, kind, names: names.to_vec() }
+    };
+    let mut wave = |(at, wave): (usize, &spec::Wave)| {
+        let mut batches = Vec::new();
+        for (kind, names, all) in
+            [(Kind::Service, &wave.services, spec.services.len()), (Kind::Job, &wave.jobs, spec.jobs.len())]
+        {
+            batches.extend(names.chunks(BATCH).map(|names| batch(kind, names)));
+            if at == 0 && all == 0 {
+                batches.push(batch(kind, &[]));
+            }
+        }
+        Wave { batches }
+    };
+    waves.iter().enumerate().map(&mut wave).collect()
 }
 
 #[cfg(test)]

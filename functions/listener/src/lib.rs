@@ -2,8 +2,10 @@
 //!
 //! Ours is a listener that carries the owner's tags; it has them from `CreateListener` on. A balancer
 //! has one listener a port, so the port tells which is which; on a balancer of ours there are no
-//! others. A listener is made while its balancer still provisions, and the step ends when the balancer
-//! is active.
+//! others. Its rules carry tags of their own, and their address tells which is which. A listener is made
+//! while its balancer still provisions, and the step ends when the balancer is active.
+
+mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +13,12 @@ use aws_sdk_elasticloadbalancingv2::{
     Client,
     primitives::DateTime,
     types::{
-        Action, ActionTypeEnum, Listener, LoadBalancer, LoadBalancerStateEnum, LoadBalancerTypeEnum,
-        ProtocolEnum, Tag,
+        Action, ActionTypeEnum, Certificate, Listener, LoadBalancer, LoadBalancerStateEnum,
+        LoadBalancerTypeEnum, ProtocolEnum, RedirectActionConfig, RedirectActionStatusCodeEnum, Tag,
     },
 };
 use jiff::Timestamp;
-use spec::{Protocol, Target};
+use spec::{Protocol, Target, Text};
 use step::{
     Answer, Change, Context, Doing, Error, Field, Latency, Operation, Result, UNKNOWN, compare, missing_tags,
     side_by_side,
@@ -38,10 +40,32 @@ struct Wanted {
     balancer: String,
     port: u16,
     protocol: ProtocolEnum,
-    /// The ARN of the target group that gets what no rule sends elsewhere.
-    target: String,
+    default: Default,
+    /// The ARNs of its certificates, the first for who names no host.
+    certificates: Vec<String>,
+    rules: Vec<rule::Wanted>,
     tags: BTreeMap<String, String>,
 }
+
+/// What becomes of what no rule sends elsewhere.
+enum Default {
+    /// The target group of this ARN gets it.
+    Forward(String),
+    /// It is sent to the same place over HTTPS.
+    Redirect,
+}
+
+impl Default {
+    /// As a plan tells it.
+    fn told(&self) -> &str {
+        match self {
+            Self::Forward(arn) => arn,
+            Self::Redirect => REDIRECT,
+        }
+    }
+}
+
+const REDIRECT: &str = "redirect to https";
 
 fn wanted(context: &Context) -> Result<Vec<Wanted>> {
     let mut all = Vec::new();
@@ -50,23 +74,47 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
         let output = context.known(context.outputs.load_balancers.get(key), &what)?;
         for (name, listener) in &balancer.listeners {
             let address = format!("{what}.listeners.{name}");
-            let target = Target::of(&context.spec, key, listener)
-                .map(|target| format!("{}-{}", target.service, target.port))
-                .and_then(|word| output.targets.get(&word));
+            let default = match &listener.default {
+                Some(to) => Default::Forward(target(context, key, to, &format!("{address}.default"))?),
+                None => Default::Redirect,
+            };
             all.push(Wanted {
                 balancer: output.arn.clone(),
                 port: listener.port,
                 protocol: match balancer.protocol(listener) {
                     Protocol::Http => ProtocolEnum::Http,
+                    Protocol::Https => ProtocolEnum::Https,
                     Protocol::Tcp => ProtocolEnum::Tcp,
                 },
-                target: context.known(target, &format!("{address}.default"))?.clone(),
+                default,
+                certificates: certificates(context, listener)?,
+                rules: rule::wanted(context, key, &address, listener)?,
                 tags: context.tags(&address),
                 address,
             });
         }
     }
     Ok(all)
+}
+
+/// The ARN of the target group that a reference on a balancer means.
+fn target(context: &Context, balancer: &str, to: &Text, what: &str) -> Result<String> {
+    let output = context.outputs.load_balancers.get(balancer);
+    let word = Target::of(&context.spec, balancer, to).map(|target| target.word());
+    let arn = word.and_then(|word| output?.targets.get(&word));
+    Ok(context.known(arn, what)?.clone())
+}
+
+/// The ARNs of a listener's certificates: of the spec, or as they stand.
+fn certificates(context: &Context, listener: &spec::Listener) -> Result<Vec<String>> {
+    let one = |text: &Text| match text.whole().and_then(|reference| reference.name.as_ref()) {
+        Some(name) => {
+            let output = context.outputs.certificates.get(name);
+            Ok(context.known(output, &format!("certificates.{name}"))?.arn.clone())
+        }
+        None => context.render(text),
+    };
+    listener.certificates.iter().map(one).collect()
 }
 
 /// A listener with its tags.
@@ -77,9 +125,16 @@ struct Found {
 
 async fn ensure(elb: &Client, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
-    let one = async |wanted: &Wanted| match find(elb, context, wanted).await? {
-        None => create(elb, wanted).await,
-        Some(found) => update(elb, &found, wanted).await,
+    let one = async |wanted: &Wanted| {
+        let arn = match find(elb, context, wanted).await? {
+            None => create(elb, wanted).await?,
+            Some(found) => {
+                update(elb, &found, wanted).await?;
+                found.aws.listener_arn.unwrap_or_default()
+            }
+        };
+        update_certificates(elb, &arn, wanted).await?;
+        rule::ensure(elb, context, &arn, &wanted.rules).await
     };
     side_by_side(wanted.iter().map(one)).await?;
     let balancers: BTreeSet<&String> = wanted.iter().map(|wanted| &wanted.balancer).collect();
@@ -91,10 +146,16 @@ async fn plan(elb: &Client, context: &Context) -> Result<Answer> {
     let mut changes = delete_dropped(elb, context).await?;
     for wanted in wanted(context)? {
         let found = if wanted.balancer == UNKNOWN { None } else { find(elb, context, &wanted).await? };
-        changes.extend(match found {
-            None => Some(Change::create(&wanted.address).with("port", wanted.port)),
-            Some(found) => Change::update(&wanted.address, difference(&found, &wanted)),
-        });
+        let Some(found) = found else {
+            changes.push(Change::create(&wanted.address).with("port", wanted.port));
+            changes.extend(wanted.rules.iter().map(rule::Wanted::create));
+            continue;
+        };
+        let arn = found.aws.listener_arn().unwrap_or_default();
+        let mut fields = difference(&found, &wanted);
+        fields.extend(further(elb, arn, &wanted).await?.field());
+        changes.extend(Change::update(&wanted.address, fields));
+        changes.extend(rule::plan(elb, context, arn, &wanted.rules).await?);
     }
     Ok(Answer::changed(changes))
 }
@@ -112,9 +173,14 @@ async fn delete_dropped(elb: &Client, context: &Context) -> Result<Vec<Change>> 
             listeners.into_iter().flat_map(BTreeMap::values).map(|listener| listener.port.into()).collect();
         for found in describe(elb, &balancer).await? {
             let (owner, port) = (context.owner(), found.aws.port().unwrap_or_default());
-            let Some(address) = owner.address(&found.tags).filter(|_| !kept.contains(&port)) else {
+            let Some(address) = owner.address(&found.tags) else { continue };
+            if kept.contains(&port) {
+                if [Some(&ProtocolEnum::Http), Some(&ProtocolEnum::Https)].contains(&found.aws.protocol()) {
+                    let arn = found.aws.listener_arn().unwrap_or_default();
+                    changes.extend(rule::delete_dropped(elb, context, arn).await?);
+                }
                 continue;
-            };
+            }
             changes.push(Change::delete(address).with("port", port));
             if context.operation == Operation::Prune {
                 delete(elb, &found.aws).await?;
@@ -184,10 +250,12 @@ async fn tags(elb: &Client, arns: &[String]) -> Result<BTreeMap<String, BTreeMap
 
 fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     let protocol = found.aws.protocol().map_or("none", ProtocolEnum::as_str);
-    let target = found.aws.default_actions().first().and_then(Action::target_group_arn).unwrap_or("none");
+    let certificate = found.aws.certificates().first().and_then(Certificate::certificate_arn);
+    let wanted_certificate = wanted.certificates.first().map(String::as_str);
     [
         compare("protocol", protocol, wanted.protocol.as_str()),
-        compare("default", target, wanted.target.as_str()),
+        compare("default", told(found.aws.default_actions()), wanted.default.told()),
+        compare("certificate", certificate.unwrap_or("none"), wanted_certificate.unwrap_or("none")),
     ]
     .into_iter()
     .flatten()
@@ -195,19 +263,83 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     .collect()
 }
 
+/// What actions do, as a plan tells it.
+fn told(actions: &[Action]) -> &str {
+    let Some(action) = actions.first() else { return "none" };
+    match action.redirect_config() {
+        Some(redirect) if redirect.protocol() == Some("HTTPS") => REDIRECT,
+        Some(_) => "another redirect",
+        None => action.target_group_arn().unwrap_or("none"),
+    }
+}
+
+/// The certificates beside the first that a listener has too few of and too many.
+struct Further {
+    missing: Vec<String>,
+    extra: Vec<String>,
+}
+
+impl Further {
+    fn field(&self) -> Option<Field> {
+        let list = |arns: &[String]| if arns.is_empty() { "none".to_owned() } else { arns.join(", ") };
+        (!self.missing.is_empty() || !self.extra.is_empty()).then(|| Field {
+            name: "certificates".to_owned(),
+            found: Some(list(&self.extra)),
+            wanted: list(&self.missing),
+        })
+    }
+}
+
+async fn further(elb: &Client, arn: &str, wanted: &Wanted) -> Result<Further> {
+    if wanted.certificates.is_empty() {
+        return Ok(Further { missing: Vec::new(), extra: Vec::new() });
+    }
+    let pages = elb.describe_listener_certificates().listener_arn(arn).into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    let all = all.doing(|| format!("describing the certificates of listener ({})", wanted.address))?;
+    let further = all.into_iter().filter(|certificate| certificate.is_default() != Some(true));
+    let found: BTreeSet<String> = further.filter_map(|certificate| certificate.certificate_arn).collect();
+    let others: BTreeSet<String> = wanted.certificates.iter().skip(1).cloned().collect();
+    Ok(Further {
+        missing: others.difference(&found).cloned().collect(),
+        extra: found.difference(&others).cloned().collect(),
+    })
+}
+
+/// Puts right the certificates beside the first, which is the listener's own.
+async fn update_certificates(elb: &Client, arn: &str, wanted: &Wanted) -> Result<()> {
+    let further = further(elb, arn, wanted).await?;
+    let doing = || format!("changing the certificates of listener ({})", wanted.address);
+    let list = |arns: Vec<String>| -> Vec<Certificate> {
+        arns.into_iter().map(|arn| Certificate::builder().certificate_arn(arn).build()).collect()
+    };
+    if !further.missing.is_empty() {
+        let add = elb.add_listener_certificates().listener_arn(arn);
+        add.set_certificates(Some(list(further.missing))).send().await.doing(doing)?;
+    }
+    if !further.extra.is_empty() {
+        let remove = elb.remove_listener_certificates().listener_arn(arn);
+        remove.set_certificates(Some(list(further.extra))).send().await.doing(doing)?;
+    }
+    Ok(())
+}
+
 /// A port is taken once: this call can't double a listener.
-async fn create(elb: &Client, wanted: &Wanted) -> Result<()> {
+async fn create(elb: &Client, wanted: &Wanted) -> Result<String> {
     let created = elb
         .create_listener()
         .load_balancer_arn(&wanted.balancer)
         .port(wanted.port.into())
         .protocol(wanted.protocol.clone())
-        .default_actions(forward(wanted))
-        .set_tags(Some(tag_list(wanted)))
+        .default_actions(default_action(wanted))
+        .set_certificates(first_certificate(wanted))
+        .set_tags(Some(tag_list(&wanted.tags)))
         .send()
         .await;
-    created.doing(|| format!("creating listener ({}, port {})", wanted.address, wanted.port))?;
-    Ok(())
+    let doing = || format!("creating listener ({}, port {})", wanted.address, wanted.port);
+    let listener = created.doing(doing)?.listeners.and_then(|all| all.into_iter().next());
+    let arn = listener.and_then(|listener| listener.listener_arn);
+    arn.ok_or_else(|| Error::Failed(format!("{}: no listener answered", doing())))
 }
 
 async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
@@ -217,24 +349,44 @@ async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
         elb.modify_listener()
             .listener_arn(arn)
             .protocol(wanted.protocol.clone())
-            .default_actions(forward(wanted))
+            .default_actions(default_action(wanted))
+            .set_certificates(first_certificate(wanted))
             .send()
             .await
             .doing(|| format!("changing listener ({}, port {})", wanted.address, wanted.port))?;
     }
     if fields.iter().any(|field| field.name.starts_with("tags.")) {
-        let put = elb.add_tags().resource_arns(arn).set_tags(Some(tag_list(wanted))).send().await;
+        let put = elb.add_tags().resource_arns(arn).set_tags(Some(tag_list(&wanted.tags))).send().await;
         put.doing(|| format!("tagging listener ({})", wanted.address))?;
     }
     Ok(())
 }
 
-fn forward(wanted: &Wanted) -> Action {
-    Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(&wanted.target).build()
+fn default_action(wanted: &Wanted) -> Action {
+    match &wanted.default {
+        Default::Forward(arn) => forward(arn),
+        Default::Redirect => {
+            let redirect = RedirectActionConfig::builder()
+                .protocol("HTTPS")
+                .port("443")
+                .status_code(RedirectActionStatusCodeEnum::Http301)
+                .build();
+            Action::builder().r#type(ActionTypeEnum::Redirect).redirect_config(redirect).build()
+        }
+    }
 }
 
-fn tag_list(wanted: &Wanted) -> Vec<Tag> {
-    wanted.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+fn forward(arn: &str) -> Action {
+    Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(arn).build()
+}
+
+fn first_certificate(wanted: &Wanted) -> Option<Vec<Certificate>> {
+    let first = wanted.certificates.first()?;
+    Some(vec![Certificate::builder().certificate_arn(first).build()])
+}
+
+fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 async fn delete(elb: &Client, listener: &Listener) -> Result<()> {

@@ -5,7 +5,6 @@
 //! for: listeners are made on a balancer that is still provisioning.
 
 mod balancer;
-mod group;
 mod target_group;
 #[cfg(test)]
 mod tests;
@@ -20,7 +19,10 @@ use aws_sdk_elasticloadbalancingv2::{
 use spec::{Balancer, Kind, Scheme, Section};
 use step::{Answer, Change, Context, LoadBalancerOutput, Operation, Result, UNKNOWN, side_by_side};
 
-use group::{Rule, Source};
+use security_group::{Rule, Source};
+
+/// What addresses of this step begin with.
+const SECTION: &str = "loadBalancers.";
 
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
@@ -45,10 +47,7 @@ struct Wanted {
     /// Whether an API reaches it over a VPC link.
     private_link: bool,
     tags: BTreeMap<String, String>,
-    vpc: String,
-    /// The security group's name.
-    group: String,
-    ingress: Vec<Rule>,
+    group: security_group::Wanted,
     /// The group that services share.
     services_group: String,
     targets: Vec<target_group::Wanted>,
@@ -57,10 +56,6 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn group_address(&self) -> String {
-        format!("{}.group", self.address)
-    }
-
     /// What the addresses of its rules on the services' group begin with.
     fn reach_prefix(&self) -> String {
         format!("{}.reach.", self.address)
@@ -112,12 +107,20 @@ fn wanted_one(context: &Context, key: &str, balancer: &Balancer) -> Result<Wante
         subnets: subnets.clone(),
         private_link: balancer.kind == Kind::Network && linked(context, key),
         tags: context.tags(&address),
-        vpc: network.vpc.clone(),
-        group: context.name(None, &format!("{key}-balancer"), 255),
-        ingress: ports.into_iter().map(rule).collect(),
+        group: security_group::Wanted {
+            address: format!("{address}.group"),
+            name: context.name(None, &format!("{key}-balancer"), 255),
+            description: "Of a load balancer of an environment",
+            vpc: network.vpc.clone(),
+            ingress: ports.into_iter().map(rule).collect(),
+        },
         services_group: network.group.clone(),
         targets: target_group::wanted(context, key, &network.vpc),
-        ports: targets.iter().filter(|target| target.balancer == key).map(|target| target.port).collect(),
+        ports: targets
+            .iter()
+            .filter(|target| target.balancer == key)
+            .filter_map(|target| Some(target.service()?.1))
+            .collect(),
         address,
     })
 }
@@ -131,7 +134,9 @@ fn linked(context: &Context, key: &str) -> bool {
 async fn ensure(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
     let one = async |wanted: &Wanted| {
-        let group = group::ensure(ec2, context, wanted).await?;
+        let group = security_group::ensure(ec2, context, &wanted.group).await?;
+        let (services, reach) = (&wanted.services_group, wanted.reach(&group));
+        security_group::ensure_rules(ec2, context, services, &wanted.reach_prefix(), &reach).await?;
         let balancer = balancer::ensure(elb, context, wanted, &group).await?;
         let targets = target_group::ensure(elb, context, &wanted.targets).await?;
         Ok((wanted.key.clone(), output(balancer.load_balancer_arn, balancer.dns_name, targets)))
@@ -144,8 +149,11 @@ async fn plan(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let mut changes = delete_dropped(elb, ec2, context).await?;
     let mut outputs = BTreeMap::new();
     for wanted in wanted(context)? {
-        let (of_group, group) = group::plan(ec2, context, &wanted).await?;
+        let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
         changes.extend(of_group);
+        if let Some(group) = &group {
+            changes.extend(plan_reach(ec2, context, &wanted, group).await?);
+        }
         let found = balancer::find(elb, context, &wanted).await?;
         changes.extend(balancer::plan(found.as_ref(), &wanted, group.as_ref())?);
         let (of_targets, targets) = target_group::plan(elb, context, &wanted.targets).await?;
@@ -154,6 +162,13 @@ async fn plan(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
         outputs.insert(wanted.key.clone(), output(arn.flatten(), host.flatten(), targets));
     }
     Answer::new(outputs, changes)
+}
+
+/// What is to change of the rules by which a balancer reaches the services.
+async fn plan_reach(ec2: &Ec2, context: &Context, wanted: &Wanted, group: &str) -> Result<Option<Change>> {
+    let (services, prefix) = (&wanted.services_group, wanted.reach_prefix());
+    let fields = security_group::plan_rules(ec2, context, services, &prefix, &wanted.reach(group)).await?;
+    Ok(Change::update(prefix.trim_end_matches('.'), fields))
 }
 
 fn output(
@@ -181,8 +196,9 @@ fn kept(context: &Context) -> Kept {
     let balancers = &context.spec.load_balancers;
     let targets = spec::targets(&context.spec);
     let groups = balancers.keys().map(|key| format!("loadBalancers.{key}.group"));
-    let reach =
-        targets.iter().map(|target| format!("loadBalancers.{}.reach.{}", target.balancer, target.port));
+    let reach = targets.iter().filter_map(|target| {
+        Some(format!("loadBalancers.{}.reach.{}", target.balancer, target.service()?.1))
+    });
     Kept {
         balancers: balancers
             .iter()
@@ -210,25 +226,27 @@ async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Vec<C
         let address = found.tags[step::ADDRESS].as_str();
         changes.push(Change::delete(address).with("name", found.aws.target_group_name().unwrap_or_default()));
     }
-    let mut rules = group::reaching(ec2, context).await?;
-    rules.retain(|(address, _)| !kept.addresses.contains(address));
-    let mut groups = group::ours(ec2, context).await?;
+    let mut rules = security_group::rules(ec2, context).await?;
+    rules.retain(|(address, _)| {
+        address.starts_with(SECTION) && address.contains(".reach.") && !kept.addresses.contains(address)
+    });
+    let mut groups = security_group::ours(ec2, context, SECTION).await?;
     groups.retain(|group| {
-        group::address(context, group).is_some_and(|address| !kept.addresses.contains(&address))
+        security_group::address(context, group).is_some_and(|address| !kept.addresses.contains(&address))
     });
     for group in &groups {
-        let address = group::address(context, group).unwrap_or_default();
+        let address = security_group::address(context, group).unwrap_or_default();
         changes.push(Change::delete(address).with("id", group.group_id().unwrap_or_default()));
     }
     if going {
         for (_, rule) in &rules {
-            group::revoke(ec2, rule.group_id().unwrap_or_default(), &[rule]).await?;
+            security_group::revoke(ec2, rule.group_id().unwrap_or_default(), &[rule]).await?;
         }
         side_by_side(balancers.iter().map(|found| balancer::delete(elb, found))).await?;
         side_by_side(target_groups.iter().map(|found| target_group::delete(elb, found))).await?;
         let group = async |group: &aws_sdk_ec2::types::SecurityGroup| {
-            let address = group::address(context, group).unwrap_or_default();
-            group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
+            let address = security_group::address(context, group).unwrap_or_default();
+            security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
         };
         side_by_side(groups.iter().map(group)).await?;
     }

@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::{
     Client,
     types::{ProtocolEnum, TargetGroup, TargetTypeEnum},
 };
-use spec::{Protocol, Target};
+use spec::Target;
 use step::{
     Change, Context, Doing, Error, Field, Result, UNKNOWN, compare, missing_tags, name_of, side_by_side,
 };
@@ -16,37 +16,48 @@ use crate::balancer;
 /// What the spec asks for.
 pub(crate) struct Wanted {
     pub(crate) address: String,
-    /// `<service>-<port>`.
+    /// `<service>-<port>`, or `function-<function>`.
     pub(crate) word: String,
     pub(crate) name: String,
+    /// What receives; none of it for a function.
+    receives: Option<Receives>,
+    tags: BTreeMap<String, String>,
+}
+
+/// How tasks receive what a balancer sends, and are checked.
+struct Receives {
     vpc: String,
     port: u16,
     protocol: ProtocolEnum,
     /// The path of an HTTP check; none for one that only connects.
     check: Option<String>,
-    tags: BTreeMap<String, String>,
+}
+
+impl Receives {
+    /// How the group tells whether a target is well.
+    fn check_protocol(&self) -> ProtocolEnum {
+        if self.check.is_some() { ProtocolEnum::Http } else { ProtocolEnum::Tcp }
+    }
 }
 
 /// Port, protocol and VPC stay what they were when a target group was made, so they are part of its
 /// name: a changed one is a new group, and the old one goes when nothing uses it.
 pub(crate) fn wanted(context: &Context, balancer: &str, vpc: &str) -> Vec<Wanted> {
     let of = |target: Target| {
-        let service = &context.spec.services[&target.service];
-        let health = service.health.as_ref().map(|health| health.path.clone());
-        let word = format!("{}-{}", target.service, target.port);
-        let immutable = format!("{:?} {} ip {vpc}", target.protocol, target.port);
+        let word = target.word();
+        let (receives, immutable) = match target.service() {
+            Some((service, port)) => {
+                let health = context.spec.services[service].health.as_ref().map(|health| health.path.clone());
+                let check = if target.http { Some(health.unwrap_or_else(|| "/".to_owned())) } else { health };
+                let protocol = if target.http { ProtocolEnum::Http } else { ProtocolEnum::Tcp };
+                let immutable = format!("{} {port} ip {vpc}", protocol.as_str());
+                (Some(Receives { vpc: vpc.to_owned(), port, protocol, check }), immutable)
+            }
+            None => (None, "lambda".to_owned()),
+        };
         Wanted {
             name: name_of(&context.run.environment, &word, 32, &immutable),
-            vpc: vpc.to_owned(),
-            port: target.port,
-            check: match target.protocol {
-                Protocol::Http => Some(health.unwrap_or_else(|| "/".to_owned())),
-                Protocol::Tcp => health,
-            },
-            protocol: match target.protocol {
-                Protocol::Http => ProtocolEnum::Http,
-                Protocol::Tcp => ProtocolEnum::Tcp,
-            },
+            receives,
             tags: context.tags(&target.address()),
             address: target.address(),
             word,
@@ -128,35 +139,33 @@ pub(crate) async fn ours(elb: &Client, context: &Context) -> Result<Vec<Found>> 
     Ok(found.collect())
 }
 
-/// How the group tells whether a target is well.
-fn check_protocol(wanted: &Wanted) -> ProtocolEnum {
-    if wanted.check.is_some() { ProtocolEnum::Http } else { ProtocolEnum::Tcp }
-}
-
 fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     let protocol = found.aws.health_check_protocol().map_or("none", ProtocolEnum::as_str);
     let path = found.aws.health_check_path();
-    [
-        compare("health.protocol", protocol, check_protocol(wanted).as_str()),
-        wanted.check.as_deref().and_then(|check| compare("health.path", path.unwrap_or("none"), check)),
-    ]
-    .into_iter()
-    .flatten()
-    .chain(missing_tags(&found.tags, &wanted.tags))
-    .collect()
+    let of_checks = wanted.receives.iter().flat_map(|receives| {
+        let check = receives.check.as_deref();
+        [
+            compare("health.protocol", protocol, receives.check_protocol().as_str()),
+            check.and_then(|check| compare("health.path", path.unwrap_or("none"), check)),
+        ]
+    });
+    of_checks.flatten().chain(missing_tags(&found.tags, &wanted.tags)).collect()
 }
 
 /// A name is taken once: this call can't double a group.
 async fn create(elb: &Client, wanted: &Wanted) -> Result<TargetGroup> {
-    let created = elb
-        .create_target_group()
-        .name(&wanted.name)
-        .vpc_id(&wanted.vpc)
-        .port(wanted.port.into())
-        .protocol(wanted.protocol.clone())
-        .target_type(TargetTypeEnum::Ip)
-        .health_check_protocol(check_protocol(wanted))
-        .set_health_check_path(wanted.check.clone())
+    let create = elb.create_target_group().name(&wanted.name);
+    let create = match &wanted.receives {
+        Some(receives) => create
+            .vpc_id(&receives.vpc)
+            .port(receives.port.into())
+            .protocol(receives.protocol.clone())
+            .target_type(TargetTypeEnum::Ip)
+            .health_check_protocol(receives.check_protocol())
+            .set_health_check_path(receives.check.clone()),
+        None => create.target_type(TargetTypeEnum::Lambda),
+    };
+    let created = create
         .set_tags(Some(balancer::tag_list(&wanted.tags)))
         .send()
         .await
@@ -169,14 +178,12 @@ async fn create(elb: &Client, wanted: &Wanted) -> Result<TargetGroup> {
 
 async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
     let arn = found.aws.target_group_arn().unwrap_or_default();
-    let protocol = found.aws.health_check_protocol();
-    let path = wanted.check.as_deref();
-    if protocol != Some(&check_protocol(wanted)) || (path.is_some() && found.aws.health_check_path() != path)
-    {
+    let unlike = difference(found, wanted).iter().any(|field| field.name.starts_with("health."));
+    if let Some(receives) = wanted.receives.as_ref().filter(|_| unlike) {
         elb.modify_target_group()
             .target_group_arn(arn)
-            .health_check_protocol(check_protocol(wanted))
-            .set_health_check_path(wanted.check.clone())
+            .health_check_protocol(receives.check_protocol())
+            .set_health_check_path(receives.check.clone())
             .send()
             .await
             .doing(|| format!("changing the health check of target group ({})", wanted.name))?;

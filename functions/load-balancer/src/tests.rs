@@ -332,3 +332,38 @@ async fn a_balancer_that_a_link_still_uses_is_waited_for() {
     let error = prune(&elb, &ec2, &dropped(Operation::Prune)).await.unwrap_err();
     assert_eq!(error.kind(), "NotReadySoon");
 }
+
+#[tokio::test]
+async fn a_function_gets_a_target_group_without_a_port_and_no_way_to_the_services() {
+    let spec = "
+apiVersion: plinth/v1
+name: demo
+functions: { index: { package: reportportal-index } }
+loadBalancers:
+  outer:
+    type: application
+    scheme: internet-facing
+    listeners: { main: { port: 80, default: '${functions.index}' } }
+";
+    let mut context = context(Operation::Ensure);
+    context.spec = spec::parse(spec, None).expect("a spec");
+    let wanted = wanted(&context).expect("a spec").remove(0);
+    assert_eq!(wanted.ports, BTreeSet::new());
+    let [absent_balancer, absent] = nothing();
+    let created = TargetGroup::builder().target_group_arn("arn:index").build();
+    let create = mock!(Elb::create_target_group)
+        .match_requests(|request| {
+            request.target_type() == Some(&aws_sdk_elasticloadbalancingv2::types::TargetTypeEnum::Lambda)
+                && request.port().is_none()
+                && request.vpc_id().is_none()
+                && !request.tags().is_empty()
+        })
+        .then_output(move || CreateTargetGroupOutput::builder().target_groups(created.clone()).build());
+    let elb = mock_client!(
+        aws_sdk_elasticloadbalancingv2,
+        RuleMode::MatchAny,
+        [&absent_balancer, &absent, &create]
+    );
+    let arns = target_group::ensure(&elb, &context, &wanted.targets).await.expect("target groups");
+    assert_eq!(arns, [("function-index".to_owned(), "arn:index".to_owned())].into());
+}

@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 use aws_sdk_ecr::{
     Client,
     error::ProvideErrorMetadata,
-    types::{ImageScanningConfiguration, ImageTagMutability, Repository, Tag},
+    types::{
+        EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability, Repository,
+        Tag,
+    },
 };
 use serde_json::{Value, json};
 use step::{
     Answer, Change, Context, Doing, Error, Field, Operation, RepositoryOutput, Result, UNKNOWN, compare,
-    missing_tags, side_by_side,
+    compare_key, missing_tags, side_by_side,
 };
 
 /// The tag that says whether a repository is deleted with the images in it.
@@ -39,30 +42,38 @@ struct Wanted {
     name: String,
     scan_on_push: bool,
     mutability: ImageTagMutability,
+    /// The ARN of the key it is encrypted with; none for ECR's own way.
+    encryption: Option<String>,
     lifecycle: Option<Value>,
     tags: BTreeMap<String, String>,
 }
 
-fn wanted(context: &Context) -> Vec<Wanted> {
+fn wanted(context: &Context) -> Result<Vec<Wanted>> {
+    let encryption = context.key_arn()?;
     let wanted = |(key, repository): (&String, &spec::Repository)| {
         let address = format!("repositories.{key}");
         let mut tags = context.tags(&address);
         tags.insert(FORCE_DELETE.to_owned(), repository.force_delete.to_string());
         Wanted {
             key: key.clone(),
-            name: context.name(repository.name.as_ref(), key, LIMIT),
+            name: name(context, key, repository),
             scan_on_push: repository.scan_on_push,
             mutability: if repository.mutable {
                 ImageTagMutability::Mutable
             } else {
                 ImageTagMutability::Immutable
             },
+            encryption: encryption.cloned(),
             lifecycle: lifecycle(repository),
             tags,
             address,
         }
     };
-    context.spec.repositories.iter().map(wanted).collect()
+    Ok(context.spec.repositories.iter().map(wanted).collect())
+}
+
+fn name(context: &Context, key: &str, repository: &spec::Repository) -> String {
+    context.name(repository.name.as_ref(), key, LIMIT)
 }
 
 /// The lifecycle policy. The rule for any image has the last priority, as ECR demands.
@@ -100,7 +111,7 @@ struct Found {
 }
 
 async fn ensure(ecr: &Client, context: &Context) -> Result<Answer> {
-    let wanted = wanted(context);
+    let wanted = wanted(context)?;
     let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(ecr, context, wanted))).await?;
     Answer::new(BTreeMap::from_iter(outputs), Vec::new())
 }
@@ -110,20 +121,24 @@ async fn ensure_one(ecr: &Client, context: &Context, wanted: &Wanted) -> Result<
         None => create(ecr, wanted).await?,
         Some(found) => found,
     };
+    refuse_other_key(&found, wanted)?;
     update(ecr, &found, wanted).await?;
     Ok((wanted.key.clone(), output(wanted, Some(&found))))
 }
 
 async fn plan(ecr: &Client, context: &Context) -> Result<Answer> {
     let mut changes = delete_dropped(ecr, context).await?;
-    let wanted = wanted(context);
+    let wanted = wanted(context)?;
     let found = side_by_side(wanted.iter().map(|wanted| find(ecr, context, &wanted.name))).await?;
     let mut outputs = BTreeMap::new();
     for (wanted, found) in wanted.iter().zip(&found) {
         outputs.insert(wanted.key.clone(), output(wanted, found.as_ref()));
         changes.extend(match found {
             None => Some(Change::create(&wanted.address).with("name", &wanted.name)),
-            Some(found) => Change::update(&wanted.address, difference(found, wanted)),
+            Some(found) => {
+                refuse_other_key(found, wanted)?;
+                Change::update(&wanted.address, difference(found, wanted))
+            }
         });
     }
     Answer::new(outputs, changes)
@@ -135,7 +150,8 @@ async fn prune(ecr: &Client, context: &Context) -> Result<Answer> {
 
 /// Deletes our repositories that the spec doesn't mention; in a plan only names them.
 async fn delete_dropped(ecr: &Client, context: &Context) -> Result<Vec<Change>> {
-    let kept: Vec<_> = wanted(context).into_iter().map(|wanted| wanted.name).collect();
+    let repositories = context.spec.repositories.iter();
+    let kept: Vec<_> = repositories.map(|(key, repository)| name(context, key, repository)).collect();
     let mut changes = Vec::new();
     for (name, arn) in others(ecr, &kept).await? {
         let Some(tags) = tags(ecr, &name, &arn).await? else { continue };
@@ -216,6 +232,21 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     .collect()
 }
 
+/// What encrypts a repository is settled when it is made.
+/// Source: <https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html>
+fn refuse_other_key(found: &Found, wanted: &Wanted) -> Result<()> {
+    let key = found.repository.encryption_configuration().and_then(EncryptionConfiguration::kms_key);
+    let Some(field) = compare_key(key, wanted.encryption.as_ref()) else { return Ok(()) };
+    Err(Error::Conflict(format!(
+        "ECR repository ({}) is encrypted with {}, and ECR can't change that to {}: give {} another `name:`, \
+         or delete the repository",
+        wanted.name,
+        field.found.unwrap_or_default(),
+        field.wanted,
+        wanted.address,
+    )))
+}
+
 fn scan_on_push(found: &Found) -> bool {
     found.repository.image_scanning_configuration().is_some_and(ImageScanningConfiguration::scan_on_push)
 }
@@ -230,6 +261,7 @@ async fn create(ecr: &Client, wanted: &Wanted) -> Result<Found> {
         .repository_name(&wanted.name)
         .image_scanning_configuration(scanning(wanted))
         .image_tag_mutability(wanted.mutability.clone())
+        .set_encryption_configuration(encryption(wanted)?)
         .set_tags(Some(tag_list(wanted)?))
         .send()
         .await
@@ -275,6 +307,12 @@ async fn update_lifecycle(ecr: &Client, wanted: &Wanted) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn encryption(wanted: &Wanted) -> Result<Option<EncryptionConfiguration>> {
+    let Some(arn) = &wanted.encryption else { return Ok(None) };
+    let built = EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(arn).build();
+    built.map(Some).map_err(|error| Error::Failed(format!("writing how a repository is encrypted: {error}")))
 }
 
 fn scanning(wanted: &Wanted) -> ImageScanningConfiguration {
@@ -342,7 +380,7 @@ mod tests {
     }
 
     fn demo() -> Wanted {
-        wanted(&context(Operation::Plan)).remove(0)
+        wanted(&context(Operation::Plan)).expect("a spec").remove(0)
     }
 
     fn described(scan_on_push: bool) -> Rule {
@@ -425,6 +463,19 @@ mod tests {
         ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
         let planned = plan(&client(&rules), &context(Operation::Plan)).await.expect("an answer");
         assert_eq!(planned.changes, []);
+    }
+
+    #[tokio::test]
+    async fn a_repository_that_another_key_encrypts_is_refused() {
+        let mut context = context(Operation::Ensure);
+        context.spec.key = Some(spec::Key::default());
+        let arn = "arn:aws:kms:us-east-1:123456789012:key/1".to_owned();
+        context.outputs.key = Some(step::KeyOutput { id: "1".to_owned(), arn });
+        let rules = [&described(true), &tagged(our_tags()), &with_lifecycle()];
+        let error = ensure(&client(&rules), &context).await.unwrap_err();
+        assert_eq!(error.kind(), "Conflict");
+        context.operation = Operation::Plan;
+        assert_eq!(plan(&client(&rules), &context).await.unwrap_err().kind(), "Conflict");
     }
 
     #[tokio::test]

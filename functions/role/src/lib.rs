@@ -1,4 +1,5 @@
-//! The step `role`: IAM roles, those of the section `roles` and the two that a service brings.
+//! The step `role`: IAM roles, those of the section `roles`, the two that a service or a job brings, and the
+//! one that a function brings.
 //!
 //! Ours is a role under the environment's path that carries the owner's tags; it has them, and the
 //! permissions boundary, from `CreateRole` on. A role's own policies are owned through it.
@@ -44,7 +45,8 @@ struct Wanted {
     tags: BTreeMap<String, String>,
 }
 
-/// The roles of this pass: those of its services, and with the first batch those of the section.
+/// The roles of this pass: those of its services, and with the first batch those of the section, the jobs and
+/// the functions.
 fn wanted(context: &Context, boundary: &str) -> Result<Vec<Wanted>> {
     let wanted = |address: String, name, trust, allow, policies: &[String]| Wanted {
         name,
@@ -62,29 +64,51 @@ fn wanted(context: &Context, boundary: &str) -> Result<Vec<Wanted>> {
         let trust = policy::trust(&role.assumed_by);
         all.push(wanted(format!("roles.{key}"), context.role_name(key), trust, allow, &role.policies));
     }
+    let trust = policy::task_trust(context);
     for (key, service) in context.services() {
-        let trust = policy::task_trust(context);
+        let address = format!("services.{key}");
         if let Some(role) = &service.role {
-            let allow = policy::allow(context, &role.allow)?;
-            let (address, name) = (format!("services.{key}.role"), context.task_role_name(key));
+            let allow = policy::task(context, service.exec, &role.allow)?;
+            let (address, name) = (format!("{address}.role"), context.task_role_name(key));
             all.push(wanted(address, name, trust.clone(), allow, &role.policies));
         }
-        let allow = policy::execution(context, key, service)?;
-        let (address, name) = (format!("services.{key}.execution"), context.execution_role_name(key));
-        all.push(wanted(address, name, trust, Some(allow), &[]));
+        let group = context.log_group(key, service.logs.as_ref());
+        let allow = policy::execution(context, &group, &service.image, &service.environment)?;
+        let (address, name) = (format!("{address}.execution"), context.execution_role_name(key));
+        all.push(wanted(address, name, trust.clone(), Some(allow), &[]));
+    }
+    for (key, job) in context.spec.jobs.iter().filter(|_| context.is_first_batch()) {
+        let (address, word) = (format!("jobs.{key}"), Context::job_word(key));
+        if let Some(role) = &job.role {
+            let allow = policy::task(context, false, &role.allow)?;
+            let (address, name) = (format!("{address}.role"), context.task_role_name(&word));
+            all.push(wanted(address, name, trust.clone(), allow, &role.policies));
+        }
+        let group = context.log_group(key, job.logs.as_ref());
+        let allow = policy::execution(context, &group, &job.image, &job.environment)?;
+        let (address, name) = (format!("{address}.execution"), context.execution_role_name(&word));
+        all.push(wanted(address, name, trust.clone(), Some(allow), &[]));
+    }
+    for (key, function) in context.spec.functions.iter().filter(|_| context.is_first_batch()) {
+        let allow = policy::function(context, key, function)?;
+        let (address, name) = (format!("functions.{key}.role"), context.function_role_name(key));
+        let policies = function.role.as_ref().map(|role| role.policies.as_slice()).unwrap_or_default();
+        all.push(wanted(address, name, policy::trust(&[policy::LAMBDA.to_owned()]), Some(allow), policies));
     }
     Ok(all)
 }
 
 /// The names of the roles the spec asks for. Their statements may refer to what is already gone.
 fn kept(context: &Context) -> BTreeSet<String> {
-    let services = &context.spec.services;
-    let with_role = services.iter().filter(|(_, service)| service.role.is_some());
+    let services = context.spec.services.iter().map(|(key, service)| (key.clone(), service.role.is_some()));
+    let jobs = context.spec.jobs.iter().map(|(key, job)| (Context::job_word(key), job.role.is_some()));
+    let of_tasks = services.chain(jobs).flat_map(|(word, has_role)| {
+        let own = has_role.then(|| context.task_role_name(&word));
+        own.into_iter().chain([context.execution_role_name(&word)])
+    });
+    let of_functions = context.spec.functions.keys().map(|key| context.function_role_name(key));
     let roles = context.spec.roles.keys().map(|key| context.role_name(key));
-    roles
-        .chain(with_role.map(|(key, _)| context.task_role_name(key)))
-        .chain(services.keys().map(|key| context.execution_role_name(key)))
-        .collect()
+    roles.chain(of_tasks).chain(of_functions).collect()
 }
 
 /// A role with what IAM tells of it in other calls.
@@ -514,16 +538,65 @@ mod tests {
     }
 
     #[test]
-    fn a_service_brings_an_execution_role_and_its_own_only_if_it_has_statements() {
+    fn a_service_or_a_job_brings_an_execution_role_and_its_own_only_if_it_has_statements() {
         let spec = r#"{ apiVersion: plinth/v1, name: demo, services: { web: { image: nginx },
             api: { image: nginx, role: { allow: ["bedrock:InvokeModel"] } } } }"#;
-        let spec = spec::parse(spec, None).expect("a spec");
+        let mut spec = spec::parse(spec, None).expect("a spec");
+        let jobs = serde_json::json!({
+            "api": { "image": "nginx", "role": { "policies": ["arn:managed"] } },
+            "seed": { "image": "nginx" },
+        });
+        spec.jobs = serde_json::from_value(jobs).expect("jobs");
         let context = step::test::context(Operation::Ensure, spec, Outputs::default());
         let wanted = wanted(&context, BOUNDARY).expect("roles");
         let addresses: Vec<_> = wanted.iter().map(|wanted| wanted.address.as_str()).collect();
-        assert_eq!(addresses, ["services.api.role", "services.api.execution", "services.web.execution"]);
+        assert_eq!(
+            addresses,
+            [
+                "services.api.role",
+                "services.api.execution",
+                "services.web.execution",
+                "jobs.api.role",
+                "jobs.api.execution",
+                "jobs.seed.execution"
+            ]
+        );
+        assert_eq!(
+            (wanted[1].name.as_str(), wanted[4].name.as_str()),
+            ("demo-api-execution", "demo-api-job-execution")
+        );
         assert_eq!(wanted.iter().map(|wanted| wanted.name.clone()).collect::<BTreeSet<_>>(), kept(&context));
         let statement = &wanted[0].trust["Statement"];
         assert_eq!(statement["Condition"]["StringEquals"]["aws:SourceAccount"], "123456789012");
+    }
+
+    #[test]
+    fn a_function_brings_a_role_that_writes_its_log_and_enters_the_network_only_if_it_runs_there() {
+        let functions = serde_json::json!({
+            "index": { "package": "reportportal-index", "vpc": true,
+                "role": { "allow": [{ "actions": ["s3:GetObject"], "resources": ["*"] }],
+                    "policies": ["arn:managed"] } },
+            "plain": { "package": "reportportal-index", "name": "other" },
+        });
+        let mut context = dropped(Operation::Ensure);
+        context.spec.functions = serde_json::from_value(functions).expect("functions");
+        let wanted = wanted(&context, BOUNDARY).expect("roles");
+        let names: Vec<_> = wanted.iter().map(|wanted| (&*wanted.address, &*wanted.name)).collect();
+        assert_eq!(
+            names,
+            [
+                ("functions.index.role", "demo-index-function"),
+                ("functions.plain.role", "demo-plain-function")
+            ]
+        );
+        assert_eq!(wanted.iter().map(|wanted| wanted.name.clone()).collect::<BTreeSet<_>>(), kept(&context));
+        assert!(wanted[0].trust.to_string().contains("lambda.amazonaws.com"));
+        assert_eq!(wanted[0].policies, BTreeSet::from(["arn:managed".to_owned()]));
+        let allowed = |at: usize| wanted[at].allow.as_ref().expect("statements").to_string();
+        for part in ["log-group:/aws/lambda/demo-index:*", "ec2:CreateNetworkInterface", "s3:GetObject"] {
+            assert!(allowed(0).contains(part), "{part}");
+        }
+        assert!(allowed(1).contains("log-group:/aws/lambda/other:*"));
+        assert!(!allowed(1).contains("ec2:") && !allowed(1).contains("logs:CreateLogGroup"));
     }
 }

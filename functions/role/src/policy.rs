@@ -4,11 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use spec::{Part, Reference, Section, Service, Statement, Text};
+use spec::{Function, Part, Reference, Section, Statement, Text};
 use step::{Context, Result};
 
 /// The service that starts tasks.
 const TASKS: &str = "ecs-tasks.amazonaws.com";
+
+/// The service that runs functions.
+pub(crate) const LAMBDA: &str = "lambda.amazonaws.com";
+
+/// The longest name of a function.
+const FUNCTION_LIMIT: usize = 64;
 
 /// These services may assume the role.
 pub(crate) fn trust(services: &[String]) -> Value {
@@ -37,48 +43,93 @@ pub(crate) fn allow(context: &Context, statements: &[Statement]) -> Result<Optio
     Ok((!statements.is_empty()).then(|| document(&statements)))
 }
 
+/// What a task's containers may do; running commands in them is asked for over a channel of theirs.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html>
+pub(crate) fn task(context: &Context, exec: bool, statements: &[Statement]) -> Result<Option<Value>> {
+    let mut statements: Vec<_> =
+        statements.iter().map(|statement| rendered(context, statement)).collect::<Result<_>>()?;
+    if exec {
+        let channel = ["CreateControlChannel", "CreateDataChannel", "OpenControlChannel", "OpenDataChannel"];
+        statements.push(allowed(&channel.map(|action| format!("ssmmessages:{action}")), &["*"]));
+    }
+    Ok((!statements.is_empty()).then(|| document(&statements)))
+}
+
+/// What a function may do: write to its log group, which is there before it, have interfaces in the network
+/// it runs in, which can't be told from others', and what its spec says.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html>
+pub(crate) fn function(context: &Context, key: &str, function: &Function) -> Result<Value> {
+    let log_group = format!(
+        "arn:{}:logs:{}:{}:log-group:/aws/lambda/{}:*",
+        context.partition(),
+        context.run.region,
+        context.run.account,
+        context.name(function.name.as_ref(), key, FUNCTION_LIMIT),
+    );
+    let mut statements = vec![allowed(&["logs:CreateLogStream", "logs:PutLogEvents"], &[log_group])];
+    if function.vpc {
+        let interfaces = [
+            "ec2:CreateNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        ];
+        statements.push(allowed(&interfaces, &["*"]));
+    }
+    for statement in function.role.iter().flat_map(|role| &role.allow) {
+        statements.push(rendered(context, statement)?);
+    }
+    Ok(document(&statements))
+}
+
 fn rendered(context: &Context, statement: &Statement) -> Result<Value> {
     let resources: Vec<_> =
         statement.resources.iter().map(|text| context.render(text)).collect::<Result<_>>()?;
     Ok(allowed(&statement.actions, &resources))
 }
 
-/// What ECS needs to start a service's tasks: its image, its log group, the secrets it refers to.
+/// What ECS needs to start a task: its image, its log group, the secrets it refers to.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html>
-pub(crate) fn execution(context: &Context, address: &str, service: &Service) -> Result<Value> {
+pub(crate) fn execution(
+    context: &Context,
+    log_group: &str,
+    image: &Text,
+    environment: &BTreeMap<String, Text>,
+) -> Result<Value> {
     let log_group = format!(
-        "arn:{}:logs:{}:{}:log-group:{}:*",
+        "arn:{}:logs:{}:{}:log-group:{log_group}:*",
         context.partition(),
         context.run.region,
         context.run.account,
-        context.log_group(address, service),
     );
     let mut statements = vec![
         allowed(&["ecr:GetAuthorizationToken"], &["*"]),
         allowed(
             &["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            &image(context, service)?,
+            &repositories(context, image)?,
         ),
         allowed(&["logs:CreateLogStream", "logs:PutLogEvents"], &[log_group]),
     ];
-    let secrets = secrets(context, service)?;
+    let secrets = secrets(context, environment)?;
     if !secrets.is_empty() {
         statements.push(allowed(&["secretsmanager:GetSecretValue"], &secrets));
     }
     Ok(document(&statements))
 }
 
-/// The repositories a service's image comes from; an image that is no reference may be in any.
-fn image(context: &Context, service: &Service) -> Result<Vec<String>> {
-    let repositories = service.image.references().filter(|found| found.section == Section::Repositories);
+/// The repositories an image comes from; an image that is no reference may be in any.
+fn repositories(context: &Context, image: &Text) -> Result<Vec<String>> {
+    let repositories = image.references().filter(|found| found.section == Section::Repositories);
     let arns: BTreeSet<_> =
         repositories.map(|found| attribute(context, found, &["arn"])).collect::<Result<_>>()?;
     Ok(if arns.is_empty() { vec!["*".to_owned()] } else { arns.into_iter().collect() })
 }
 
-/// The secrets a service's environment refers to, whole or by one key.
-fn secrets(context: &Context, service: &Service) -> Result<Vec<String>> {
-    let whole = service.environment.values().filter_map(Text::whole);
+/// The secrets an environment refers to, whole or by one key.
+fn secrets(context: &Context, environment: &BTreeMap<String, Text>) -> Result<Vec<String>> {
+    let whole = environment.values().filter_map(Text::whole);
     let secrets = whole.filter(|reference| reference.section == Section::Secrets);
     let arns: BTreeSet<_> = secrets.map(|secret| attribute(context, secret, &[])).collect::<Result<_>>()?;
     Ok(arns.into_iter().collect())
@@ -152,7 +203,9 @@ mod tests {
         let repository = RepositoryOutput { arn: "arn:api".into(), ..RepositoryOutput::default() };
         outputs.repositories.insert("api".into(), repository);
         let context = step::test::context(Operation::Ensure, spec, outputs);
-        let document = execution(&context, "api", &context.spec.services["api"]).expect("a document");
+        let api = &context.spec.services["api"];
+        let document =
+            execution(&context, "/plinth/demo/api", &api.image, &api.environment).expect("a document");
         let resource = |action: &str| {
             let statements = document["Statement"].as_array().expect("statements");
             let found = statements.iter().find(|found| found["Action"].to_string().contains(action));

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use spec::Generate;
 use step::{
     Answer, Change, Context, Doing, ENVIRONMENT, Error, Field, Operation, Result, SecretOutput, UNKNOWN,
-    compare, missing_tags, side_by_side,
+    compare, compare_key, missing_tags, side_by_side,
 };
 
 /// The tag that says for how many days a deleted secret can be restored.
@@ -24,6 +24,9 @@ const RECOVERY: &str = "plinth:recovery";
 
 /// The days a deleted secret can be restored, where the spec doesn't say.
 const RECOVERY_DAYS: u64 = 7;
+
+/// The account's own key for secrets.
+const OWN_KEY: &str = "alias/aws/secretsmanager";
 
 /// The longest name of a secret.
 const LIMIT: usize = 512;
@@ -44,11 +47,14 @@ struct Wanted {
     address: String,
     name: String,
     description: String,
+    /// The ARN of the key it is encrypted with; none for the account's own.
+    encryption: Option<String>,
     generate: Option<Generate>,
     tags: BTreeMap<String, String>,
 }
 
-fn wanted(context: &Context) -> Vec<Wanted> {
+fn wanted(context: &Context) -> Result<Vec<Wanted>> {
+    let encryption = context.key_arn()?;
     let wanted = |(key, secret): (&String, &spec::Secret)| {
         let address = format!("secrets.{key}");
         let days = secret.recovery.and_then(spec::Duration::whole_days).unwrap_or(RECOVERY_DAYS);
@@ -56,18 +62,23 @@ fn wanted(context: &Context) -> Vec<Wanted> {
         tags.insert(RECOVERY.to_owned(), days.to_string());
         Wanted {
             key: key.clone(),
-            name: context.name(secret.name.as_ref(), key, LIMIT),
+            name: name(context, key, secret),
             description: secret.description.clone().unwrap_or_default(),
+            encryption: encryption.cloned(),
             generate: secret.generate.clone(),
             tags,
             address,
         }
     };
-    context.spec.secrets.iter().map(wanted).collect()
+    Ok(context.spec.secrets.iter().map(wanted).collect())
+}
+
+fn name(context: &Context, key: &str, secret: &spec::Secret) -> String {
+    context.name(secret.name.as_ref(), key, LIMIT)
 }
 
 async fn ensure(secrets: &Client, context: &Context) -> Result<Answer> {
-    let wanted = wanted(context);
+    let wanted = wanted(context)?;
     let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(secrets, context, wanted))).await?;
     Answer::new(BTreeMap::from_iter(outputs), Vec::new())
 }
@@ -91,7 +102,7 @@ async fn ensure_one(secrets: &Client, context: &Context, wanted: &Wanted) -> Res
 
 async fn plan(secrets: &Client, context: &Context) -> Result<Answer> {
     let mut changes = delete_dropped(secrets, context).await?;
-    let wanted = wanted(context);
+    let wanted = wanted(context)?;
     let found = side_by_side(wanted.iter().map(|wanted| find(secrets, context, &wanted.name))).await?;
     let mut outputs = BTreeMap::new();
     for (wanted, found) in wanted.iter().zip(found) {
@@ -111,7 +122,8 @@ async fn prune(secrets: &Client, context: &Context) -> Result<Answer> {
 
 /// Deletes our secrets that the spec doesn't mention; in a plan only names them.
 async fn delete_dropped(secrets: &Client, context: &Context) -> Result<Vec<Change>> {
-    let kept: Vec<_> = wanted(context).into_iter().map(|wanted| wanted.name).collect();
+    let secrets_of_spec = context.spec.secrets.iter();
+    let kept: Vec<_> = secrets_of_spec.map(|(key, secret)| name(context, key, secret)).collect();
     let mut changes = Vec::new();
     for (name, tags) in ours(secrets, context).await? {
         if kept.contains(&name) {
@@ -177,8 +189,9 @@ fn difference(found: &DescribeSecretOutput, wanted: &Wanted) -> Vec<Field> {
     });
     let description =
         compare("description", found.description().unwrap_or_default(), wanted.description.as_str());
+    let key = compare_key(found.kms_key_id(), wanted.encryption.as_ref());
     let tags = missing_tags(&tags(found.tags()), &wanted.tags);
-    value.into_iter().chain(description).chain(tags).collect()
+    value.into_iter().chain(description).chain(key).chain(tags).collect()
 }
 
 async fn create(secrets: &Client, wanted: &Wanted) -> Result<String> {
@@ -191,6 +204,7 @@ async fn create(secrets: &Client, wanted: &Wanted) -> Result<String> {
         .name(&wanted.name)
         .client_request_token(token(wanted, ""))
         .set_description(Some(wanted.description.clone()).filter(|text| !text.is_empty()))
+        .set_kms_key_id(wanted.encryption.clone())
         .set_secret_string(value)
         .set_tags(Some(tag_list(&wanted.tags)))
         .send()
@@ -249,9 +263,11 @@ fn token(wanted: &Wanted, life: &str) -> String {
 }
 
 async fn update(secrets: &Client, found: &DescribeSecretOutput, wanted: &Wanted) -> Result<()> {
-    if found.description().unwrap_or_default() != wanted.description {
+    let encrypted = compare_key(found.kms_key_id(), wanted.encryption.as_ref()).is_none();
+    if found.description().unwrap_or_default() != wanted.description || !encrypted {
         let update = secrets.update_secret().secret_id(&wanted.name).description(&wanted.description);
-        update.send().await.doing(|| format!("changing the description of secret ({})", wanted.name))?;
+        let update = update.kms_key_id(wanted.encryption.as_deref().unwrap_or(OWN_KEY)).send().await;
+        update.doing(|| format!("changing the description and key of secret ({})", wanted.name))?;
     }
     if !missing_tags(&tags(found.tags()), &wanted.tags).is_empty() {
         let tag = secrets.tag_resource().secret_id(&wanted.name).set_tags(Some(tag_list(&wanted.tags)));
@@ -313,7 +329,7 @@ mod tests {
     }
 
     fn our_tags() -> Vec<Tag> {
-        tag_list(&wanted(&context(Operation::Plan))[0].tags)
+        tag_list(&wanted(&context(Operation::Plan)).expect("a spec")[0].tags)
     }
 
     /// The secret as AWS describes it when it is what the spec says.
@@ -365,6 +381,21 @@ mod tests {
     /// A client that refuses every call for which there is no rule.
     fn client(rules: &[&Rule]) -> Client {
         mock_client!(aws_sdk_secretsmanager, RuleMode::MatchAny, rules)
+    }
+
+    #[tokio::test]
+    async fn the_environments_key_takes_the_place_of_the_accounts_own() {
+        let arn = "arn:aws:kms:us-east-1:123456789012:key/1";
+        let mut context = context(Operation::Ensure);
+        context.spec.key = Some(spec::Key::default());
+        context.outputs.key = Some(step::KeyOutput { id: "1".to_owned(), arn: arn.to_owned() });
+        let update = mock!(Client::update_secret)
+            .match_requests(move |request| request.kms_key_id() == Some(arn))
+            .then_output(|| UpdateSecretOutput::builder().build());
+        let rules = [&described(secret()), &update];
+        ensure(&client(&rules), &context).await.expect("an answer");
+        assert_eq!(update.num_calls(), 1);
+        ensure(&client(&[&described(secret().kms_key_id(arn))]), &context).await.expect("an answer");
     }
 
     #[tokio::test]
@@ -463,7 +494,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_with_a_recovery_window_is_deleted_with_it() {
-        let mut tags = wanted(&context(Operation::Plan)).remove(0).tags;
+        let mut tags = wanted(&context(Operation::Plan)).expect("a spec").remove(0).tags;
         tags.insert(RECOVERY.to_owned(), "9".to_owned());
         let delete = mock!(Client::delete_secret)
             .match_requests(|request| {

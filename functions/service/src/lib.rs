@@ -1,18 +1,12 @@
 //! The step `service`: log groups, task definitions and ECS services.
 //!
 //! Ours is what carries the owner's tags; everything here has them from the call that creates it on.
-//! A family of task definitions is always called `<environment>-<address>`, so that whatever a run left
-//! can be found by that beginning; a revision names its log group, which is therefore made after it
-//! and goes before it.
+//! Log groups and task definitions are as for jobs, see the crate `task`.
 //!
 //! A service waits for its image and for the values of the secrets it reads before it is created: no
 //! task is started that must fail.
 
-mod image;
-mod log_group;
-mod secret;
 mod service;
-mod task_definition;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +18,7 @@ use aws_sdk_ecs::Client as Ecs;
 use aws_sdk_secretsmanager::Client as Secrets;
 use spec::Service;
 use step::{Answer, Change, Context, Operation, Result, side_by_side};
+use task::{Kind, Task, image, log_group, secret, task_definition};
 
 /// How the step calls AWS.
 #[derive(Debug, Clone)]
@@ -55,12 +50,13 @@ async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
 }
 
 async fn ensure_one(aws: &Aws, context: &Context, key: &str, service: &Service) -> Result<()> {
-    let definition = task_definition::wanted(context, key, service)?;
+    let task = Task::of_service(key, service);
+    let definition = task_definition::wanted(context, &task)?;
     let revision = task_definition::ensure(&aws.ecs, context, &definition).await?;
-    log_group::ensure(&aws.logs, context, &log_group::wanted(context, key, service)).await?;
-    image::ready(&aws.ecr, context, service).await?;
-    secret::ready(&aws.secrets, context, service).await?;
-    service::ensure(&aws.ecs, context, &service::wanted(context, key, service, &revision)?).await
+    log_group::ensure(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
+    image::ready(&aws.ecr, context, &task).await?;
+    secret::ready(&aws.secrets, context, &task).await?;
+    service::ensure(&aws.ecs, context, &service::wanted(context, key, service, &revision.arn)?).await
 }
 
 async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
@@ -75,11 +71,12 @@ async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
 }
 
 async fn plan_one(aws: &Aws, context: &Context, key: &str, service: &Service) -> Result<Vec<Change>> {
-    let definition = task_definition::wanted(context, key, service)?;
+    let task = Task::of_service(key, service);
+    let definition = task_definition::wanted(context, &task)?;
     let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition).await?;
-    let group = log_group::wanted(context, key, service);
+    let group = log_group::wanted(context, &task)?;
     let of_group = log_group::plan(&aws.logs, context, &group).await?;
-    let wanted = service::wanted(context, key, service, &revision)?;
+    let wanted = service::wanted(context, key, service, &revision.arn)?;
     let of_service = service::plan(&aws.ecs, context, &wanted).await?;
     Ok([of_definition, of_group, of_service].into_iter().flatten().collect())
 }
@@ -92,9 +89,9 @@ async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
 /// uses any more; in a plan only names them.
 async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
     let mut changes = service::delete_dropped(&aws.ecs, context).await?;
-    let old = task_definition::old(&aws.ecs, context).await?;
+    let old = task_definition::old(&aws.ecs, context, Kind::Service).await?;
     let named: BTreeSet<String> = old.iter().filter_map(|old| old.log_group.clone()).collect();
-    changes.extend(log_group::delete_dropped(&aws.logs, context, named).await?);
+    changes.extend(log_group::delete_dropped(&aws.logs, context, Kind::Service, named).await?);
     changes.extend(task_definition::delete_dropped(&aws.ecs, context, old).await?);
     Ok(changes)
 }

@@ -1,49 +1,43 @@
 //! ECS services.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
     primitives::DateTime,
     types::{
-        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, Deployment,
-        DeploymentCircuitBreaker, DeploymentConfiguration, DeploymentRolloutState, DesiredStatus,
-        LoadBalancer, NetworkConfiguration, PropagateTags, Service, ServiceField, Tag,
+        AssignPublicIp, AwsVpcConfiguration, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration,
+        DeploymentRolloutState, DesiredStatus, LoadBalancer, NetworkConfiguration, PropagateTags, Service,
+        ServiceField, Tag,
     },
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use jiff::Timestamp;
-use spec::{Capacity, Placement, Target};
+use spec::Target;
 use step::{
     Change, Context, Doing, Error, Field, Latency, Operation, Result, compare, missing_tags, side_by_side,
 };
-
-use crate::task_definition::tag_list;
+use task::{Place, task_definition::tag_list, with_new_role};
 
 /// The tag that names the revision which a run deployed: when ECS rolled it back, the same run doesn't
 /// deploy it again.
 const DEPLOYED: &str = "plinth:deployed";
 
-/// How long a balancer's verdict on a new task is ignored, in seconds.
+/// How long a balancer's verdict on a new task is ignored where the spec doesn't say, in seconds.
 const GRACE: i32 = 60;
 
 /// What the spec asks for.
 pub(crate) struct Wanted {
     address: String,
     name: String,
-    cluster: String,
+    place: Place,
     revision: String,
     desired: i32,
-    provider: &'static str,
-    subnets: BTreeSet<String>,
-    public: bool,
-    group: String,
     /// The container's ports by the target group that sends to them.
     targets: BTreeMap<String, i32>,
+    /// How long a balancer's verdict on a new task is ignored, in seconds.
+    grace_period: i32,
+    /// Whether commands can be run in its containers.
+    exec: bool,
     container: String,
     tags: BTreeMap<String, String>,
     deployed: String,
@@ -52,7 +46,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Only a service behind a balancer has one.
     fn grace(&self) -> Option<i32> {
-        (!self.targets.is_empty()).then_some(GRACE)
+        (!self.targets.is_empty()).then_some(self.grace_period)
     }
 }
 
@@ -62,26 +56,18 @@ pub(crate) fn wanted(
     service: &spec::Service,
     revision: &str,
 ) -> Result<Wanted> {
-    let network = context.known(context.outputs.network.as_ref(), "network")?;
-    let (subnets, public) = match service.placement {
-        Placement::Private => (&network.private, false),
-        Placement::Public => (&network.public, true),
-    };
     let address = format!("services.{key}");
     let number = revision.rsplit(':').next().unwrap_or_default();
     Ok(Wanted {
         name: context.service_name(key, service),
-        cluster: context.cluster_name(),
+        place: Place::of(context, service.placement)?,
         revision: revision.to_owned(),
         desired: i32::try_from(service.desired).unwrap_or(i32::MAX),
-        provider: match context.spec.cluster.as_ref().map(|cluster| cluster.capacity).unwrap_or_default() {
-            Capacity::Fargate => "FARGATE",
-            Capacity::FargateSpot => "FARGATE_SPOT",
-        },
-        subnets: subnets.iter().cloned().collect(),
-        public,
-        group: network.group.clone(),
         targets: targets(context, key)?,
+        grace_period: service
+            .grace_period
+            .map_or(GRACE, |period| i32::try_from(period.seconds()).unwrap_or(i32::MAX)),
+        exec: service.exec,
         container: key.to_owned(),
         tags: context.tags(&address),
         deployed: format!("{number} {}", context.run.id),
@@ -91,13 +77,12 @@ pub(crate) fn wanted(
 
 fn targets(context: &Context, key: &str) -> Result<BTreeMap<String, i32>> {
     let of = |target: Target| {
-        let address = target.address();
+        let (_, port) = target.service().filter(|(service, _)| *service == key)?;
         let balancer = context.outputs.load_balancers.get(&target.balancer);
-        let arn = balancer
-            .and_then(|balancer| balancer.targets.get(&format!("{}-{}", target.service, target.port)));
-        Ok((context.known(arn, &address)?.clone(), i32::from(target.port)))
+        let arn = balancer.and_then(|balancer| balancer.targets.get(&target.word()));
+        Some(context.known(arn, &target.address()).map(|arn| (arn.clone(), i32::from(port))))
     };
-    spec::targets(&context.spec).into_iter().filter(|target| target.service == key).map(of).collect()
+    spec::targets(&context.spec).into_iter().filter_map(of).collect()
 }
 
 pub(crate) async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<()> {
@@ -122,7 +107,7 @@ pub(crate) async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Re
 
 /// A deleted service lingers as INACTIVE and is absent; one that drains still holds its name.
 async fn find(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Service>> {
-    let found = describe(ecs, &wanted.cluster, vec![wanted.name.clone()]).await?;
+    let found = describe(ecs, &wanted.place.cluster, vec![wanted.name.clone()]).await?;
     let Some(service) = found.into_iter().next() else { return Ok(None) };
     context.owner().check(&format!("ECS service ({})", wanted.name), &tags(&service))?;
     if service.status() == Some("DRAINING") && context.operation != Operation::Plan {
@@ -165,13 +150,14 @@ fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
     [
         compare("definition", found.task_definition().unwrap_or("none"), wanted.revision.as_str()),
         compare("desired", found.desired_count(), wanted.desired),
-        compare("capacity", provider, wanted.provider),
-        compare("subnets", list(&subnets), list(&wanted.subnets)),
-        compare("securityGroups", groups, wanted.group.clone()),
-        compare("publicAddress", public, wanted.public),
+        compare("capacity", provider, wanted.place.provider),
+        compare("subnets", list(&subnets), list(&wanted.place.subnets)),
+        compare("securityGroups", groups, wanted.place.group.clone()),
+        compare("publicAddress", public, wanted.place.public),
         compare("targets", ports(&registered(found)), ports(&wanted.targets)),
         compare("gracePeriod", found.health_check_grace_period_seconds().unwrap_or_default(), grace),
         compare("circuitBreaker", breaks(found), true),
+        compare("exec", found.enable_execute_command(), wanted.exec),
     ]
     .into_iter()
     .flatten()
@@ -202,15 +188,16 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<Service> {
     tags.insert(DEPLOYED.to_owned(), wanted.deployed.clone());
     let created = ecs
         .create_service()
-        .cluster(&wanted.cluster)
+        .cluster(&wanted.place.cluster)
         .service_name(&wanted.name)
         .task_definition(&wanted.revision)
         .desired_count(wanted.desired)
-        .capacity_provider_strategy(strategy(wanted)?)
-        .network_configuration(network(wanted)?)
+        .capacity_provider_strategy(wanted.place.strategy()?)
+        .network_configuration(wanted.place.network()?)
         .set_load_balancers(Some(balancers(wanted)))
         .set_health_check_grace_period_seconds(wanted.grace())
         .deployment_configuration(deployment_configuration())
+        .enable_execute_command(wanted.exec)
         .propagate_tags(PropagateTags::Service)
         .enable_ecs_managed_tags(true)
         .set_tags(Some(tag_list(&tags)))
@@ -234,17 +221,20 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
     }
     let updated = ecs
         .update_service()
-        .cluster(&wanted.cluster)
+        .cluster(&wanted.place.cluster)
         .service(&wanted.name)
         .task_definition(&wanted.revision)
         .desired_count(wanted.desired)
-        .capacity_provider_strategy(strategy(wanted)?)
-        .network_configuration(network(wanted)?)
+        .capacity_provider_strategy(wanted.place.strategy()?)
+        .network_configuration(wanted.place.network()?)
         .set_load_balancers(Some(balancers(wanted)))
         .set_health_check_grace_period_seconds(wanted.grace())
         .deployment_configuration(deployment_configuration())
-        // ECS takes another strategy only with a new deployment.
-        .force_new_deployment(of_service.iter().any(|field| field.name == "capacity"))
+        .enable_execute_command(wanted.exec)
+        // ECS takes another strategy only with a new deployment, and has `exec` in new tasks alone.
+        .force_new_deployment(
+            of_service.iter().any(|field| ["capacity", "exec"].contains(&field.name.as_str())),
+        )
         .send()
         .await;
     let doing = || format!("updating ECS service ({})", wanted.name);
@@ -260,25 +250,6 @@ async fn retag(ecs: &Client, arn: &str, wanted: &Wanted, tags: &BTreeMap<String,
     let put = ecs.tag_resource().resource_arn(arn).set_tags(Some(tag_list(tags))).send().await;
     put.doing(|| format!("tagging ECS service ({})", wanted.name))?;
     Ok(())
-}
-
-fn strategy(wanted: &Wanted) -> Result<CapacityProviderStrategyItem> {
-    CapacityProviderStrategyItem::builder()
-        .capacity_provider(wanted.provider)
-        .weight(1)
-        .build()
-        .map_err(|error| Error::Failed(format!("writing a capacity provider strategy: {error}")))
-}
-
-fn network(wanted: &Wanted) -> Result<NetworkConfiguration> {
-    let public = if wanted.public { AssignPublicIp::Enabled } else { AssignPublicIp::Disabled };
-    let awsvpc = AwsVpcConfiguration::builder()
-        .set_subnets(Some(wanted.subnets.iter().cloned().collect()))
-        .security_groups(&wanted.group)
-        .assign_public_ip(public)
-        .build()
-        .map_err(|error| Error::Failed(format!("writing a network configuration: {error}")))?;
-    Ok(NetworkConfiguration::builder().awsvpc_configuration(awsvpc).build())
 }
 
 fn balancers(wanted: &Wanted) -> Vec<LoadBalancer> {
@@ -297,34 +268,6 @@ fn deployment_configuration() -> DeploymentConfiguration {
     let breaker = DeploymentCircuitBreaker::builder().enable(true).rollback(true).build();
     DeploymentConfiguration::builder().deployment_circuit_breaker(breaker).build()
 }
-
-/// ECS's answer to a call that hands it a role or a target group. One made moments ago isn't usable
-/// yet, and what a listener has yet to take up neither: ECS says so in its message alone.
-pub(crate) fn with_new_role<T, E, W>(
-    answer: std::result::Result<T, SdkError<E, HttpResponse>>,
-    doing: impl FnOnce() -> W,
-) -> Result<T>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    W: fmt::Display,
-{
-    let message = answer.as_ref().err().and_then(ProvideErrorMetadata::message).unwrap_or_default();
-    let lowered = message.to_lowercase();
-    if SOON.iter().any(|part| lowered.contains(part)) {
-        return Err(Error::soon(format!("{}: {message}", doing())));
-    }
-    answer.doing(doing)
-}
-
-/// What ECS says of what will be usable soon, in small letters. A service that isn't seen yet after it was
-/// created is "not idempotent".
-const SOON: [&str; 5] = [
-    "role is not valid",
-    "unable to assume",
-    "does not have an associated load balancer",
-    "unable to start a service that is still draining",
-    "creation of service was not idempotent",
-];
 
 /// Ends the run if the revision was deployed by it and isn't the primary one any more: ECS went back.
 async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<()> {
@@ -386,7 +329,7 @@ async fn stopped_reason(ecs: &Client, wanted: &Wanted) -> Result<Option<String>>
     let doing = || format!("looking at the stopped tasks of ECS service ({})", wanted.name);
     let listed = ecs
         .list_tasks()
-        .cluster(&wanted.cluster)
+        .cluster(&wanted.place.cluster)
         .service_name(&wanted.name)
         .desired_status(DesiredStatus::Stopped)
         .send()
@@ -397,7 +340,7 @@ async fn stopped_reason(ecs: &Client, wanted: &Wanted) -> Result<Option<String>>
     }
     let described = ecs
         .describe_tasks()
-        .cluster(&wanted.cluster)
+        .cluster(&wanted.place.cluster)
         .set_tasks(listed.task_arns)
         .send()
         .await

@@ -568,3 +568,19 @@ async fn of_a_service_that_stays_only_older_revisions_go() {
     let pruned = prune(&rules.aws(), &context(Operation::Prune)).await.expect("an answer");
     assert_eq!((pruned.changes, rules.ecs[5].num_calls()), (vec![], 1));
 }
+
+#[tokio::test]
+async fn definitions_of_jobs_are_left_to_them() {
+    let mut rules = Rules::standing();
+    let tags = task_definition::tag_list(&context(Operation::Plan).tags("jobs.app.definition"));
+    rules.definition = mock!(Ecs::describe_task_definition).then_output(move || {
+        DescribeTaskDefinitionOutput::builder()
+            .task_definition(definition("registry/demo-app:1"))
+            .set_tags(Some(tags.clone()))
+            .build()
+    });
+    rules.services = services(vec![]);
+    rules.ecs = listed();
+    let pruned = prune(&rules.aws(), &dropped(Operation::Prune)).await.expect("an answer");
+    assert_eq!(pruned.changes, []);
+}

@@ -73,12 +73,14 @@ fn steady(context: &Context, name: &str, service: Option<&Service>) -> Result<()
 
 /// Whether a service's targets pass their balancer's checks. Those on their way out don't count.
 async fn healthy(elb: &Elb, context: &Context, target: &Target) -> Result<()> {
-    let word = format!("{}-{}", target.service, target.port);
+    // A function answers at once.
+    let Some((service, _)) = target.service() else { return Ok(()) };
     let balancer = context.outputs.load_balancers.get(&target.balancer);
-    let arn = context.known(balancer.and_then(|found| found.targets.get(&word)), &target.address())?;
+    let arn =
+        context.known(balancer.and_then(|found| found.targets.get(&target.word())), &target.address())?;
     let described = elb.describe_target_health().target_group_arn(arn).send().await;
     let described = described.doing(|| format!("asking for the health of {}", target.address()))?;
-    let service = &context.spec.services[&target.service];
+    let service = &context.spec.services[service];
     let targets: Vec<_> =
         described.target_health_descriptions().iter().filter_map(state).filter(staying).collect();
     let well = targets.iter().filter(|(state, _)| **state == TargetHealthStateEnum::Healthy).count();

@@ -2,12 +2,14 @@
 //! in each a function for each rule.
 
 mod api;
+mod database;
+mod function;
 mod name;
 mod network;
 mod reference;
 mod service;
 
-use crate::{Kind, Scheme, Spec, structure::Found, tree::Places};
+use crate::{Kind, Protocol, Scheme, Spec, structure::Found, tree::Places};
 
 /// Collects what is wrong.
 struct Check<'a> {
@@ -38,10 +40,17 @@ pub(crate) fn faults(spec: &Spec, name: Option<&str>, places: &Places) -> Vec<Fo
     tags(&mut check);
     name::check(&mut check);
     network::check(&mut check);
+    key(&mut check);
     secrets(&mut check);
     roles(&mut check);
     repositories(&mut check);
+    buckets(&mut check);
+    file_systems(&mut check);
+    database::check(&mut check);
+    certificates(&mut check);
+    zones(&mut check);
     balancers(&mut check);
+    function::check(&mut check);
     service::check(&mut check);
     api::check(&mut check);
     reference::check(&mut check);
@@ -90,6 +99,22 @@ fn tags(check: &mut Check<'_>) {
         if value.chars().count() > 256 {
             check.fault(&["tags", key], "a tag's value has at most 256 characters");
         }
+    }
+}
+
+/// Source: <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>
+fn key(check: &mut Check<'_>) {
+    let Some(key) = &check.spec.key else { return };
+    if let Some(recovery) = key.recovery
+        && !recovery.whole_days().is_some_and(|days| (7..=30).contains(&days))
+    {
+        check.fault(
+            &["key", "recovery"],
+            format!("{recovery} is no time a key can be restored in; write 7d to 30d"),
+        );
+    }
+    if key.name.as_ref().is_some_and(|name| name.starts_with("aws/")) {
+        check.fault(&["key", "name"], "aliases that begin with aws/ are AWS's own");
     }
 }
 
@@ -158,6 +183,101 @@ fn repositories(check: &mut Check<'_>) {
     }
 }
 
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
+fn buckets(check: &mut Check<'_>) {
+    for (key, bucket) in &check.spec.buckets {
+        for (word, expire) in [("expire", bucket.expire), ("expireVersions", bucket.expire_versions)] {
+            let Some(expire) = expire else { continue };
+            if expire.whole_days().is_none_or(|days| days == 0) {
+                check.fault(
+                    &["buckets", key, word],
+                    format!("objects expire after whole days, not {expire}; write 1d or more"),
+                );
+            }
+        }
+        if bucket.expire_versions.is_some() && !bucket.versioned {
+            check.fault(
+                &["buckets", key, "expireVersions"],
+                "this bucket keeps no older versions; write `versioned: true`, or leave the line out",
+            );
+        }
+        let Some(name) = &bucket.name else { continue };
+        let reserved =
+            name.starts_with("xn--") || name.starts_with("sthree-") || name.starts_with("amzn-s3-demo-");
+        if name.contains("..") || name.parse::<std::net::Ipv4Addr>().is_ok() || reserved {
+            check.fault(&["buckets", key, "name"], format!("S3 takes no bucket named {name}"));
+        }
+    }
+}
+
+/// Source: <https://docs.aws.amazon.com/efs/latest/ug/API_PosixUser.html>
+fn file_systems(check: &mut Check<'_>) {
+    const MOST: i64 = 4_294_967_295;
+    for (key, file_system) in &check.spec.file_systems {
+        for (name, point) in &file_system.access_points {
+            if point.ids().is_none_or(|(user, group)| user > MOST || group > MOST) {
+                check.fault(
+                    &["fileSystems", key, "accessPoints", name, "owner"],
+                    format!("{} is no user and group; numbers go up to {MOST}", point.owner),
+                );
+            }
+        }
+    }
+}
+
+/// The records that validate a certificate stand in the zone of its names.
+fn certificates(check: &mut Check<'_>) {
+    for (key, certificate) in &check.spec.certificates {
+        for (index, name) in certificate.names.iter().enumerate() {
+            if !domain(name.strip_prefix("*.").unwrap_or(name)) {
+                let index = index.to_string();
+                check.fault(&["certificates", key, "names", &index], format!("\"{name}\" is no domain name"));
+            }
+        }
+        let Some(zone) = &certificate.zone else { continue };
+        let zone = zone.trim_end_matches('.');
+        let names = std::iter::once(&certificate.domain).chain(&certificate.names);
+        let within = |name: &str| name == zone || name.ends_with(&format!(".{zone}"));
+        for name in names.filter(|name| !within(name)) {
+            check.fault(&["certificates", key, "zone"], format!("{name} isn't in the zone {zone}"));
+        }
+    }
+}
+
+/// Source: <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/DomainNameFormat.html>
+fn zones(check: &mut Check<'_>) {
+    for (name, zone) in &check.spec.dns {
+        if !domain(name) {
+            check.key_fault(
+                &["dns", name],
+                format!("\"{name}\" is no domain name; write one such as example.com"),
+            );
+        }
+        for record in zone.records.keys() {
+            let labels = record.strip_prefix("*.").unwrap_or(record);
+            if record != "@" && record != "*" && !labels.split('.').all(label) {
+                check.key_fault(
+                    &["dns", name, "records", record],
+                    format!(
+                        "\"{record}\" can't be a record's name; write it without the zone, or @ for the zone"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn domain(name: &str) -> bool {
+    let labels: Vec<&str> = name.split('.').collect();
+    labels.len() > 1 && name.len() <= 253 && labels.into_iter().all(label)
+}
+
+fn label(label: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let ends = label.starts_with('-') || label.ends_with('-');
+    (1..=63).contains(&label.len()) && label.chars().all(plain) && !ends
+}
+
 fn balancers(check: &mut Check<'_>) {
     for (key, balancer) in &check.spec.load_balancers {
         let mut ports = std::collections::BTreeMap::new();
@@ -168,19 +288,116 @@ fn balancers(check: &mut Check<'_>) {
                     format!("port {} is the listener {other}'s already", listener.port),
                 );
             }
-            let fits = match balancer.kind {
-                Kind::Application => crate::Protocol::Http,
-                Kind::Network => crate::Protocol::Tcp,
-            };
-            if listener.protocol.is_some_and(|protocol| protocol != fits) {
-                let fits = if fits == crate::Protocol::Http { "HTTP" } else { "TCP" };
+            speaks(check, key, name, balancer, listener);
+            answers(check, key, name, balancer, listener);
+            rules(check, key, name, listener);
+        }
+        placed(check, key, balancer);
+    }
+}
+
+/// A listener's protocol is one of its balancer's, and HTTPS has its certificates.
+fn speaks(
+    check: &mut Check<'_>,
+    key: &str,
+    name: &str,
+    balancer: &crate::Balancer,
+    listener: &crate::Listener,
+) {
+    let (fits, word): (&[Protocol], _) = match balancer.kind {
+        Kind::Application => (&[Protocol::Http, Protocol::Https], "HTTP or HTTPS"),
+        Kind::Network => (&[Protocol::Tcp], "TCP"),
+    };
+    let path = ["loadBalancers", key, "listeners", name];
+    if listener.protocol.is_some_and(|protocol| !fits.contains(&protocol)) {
+        check.fault(
+            &[&path[..], &["protocol"]].concat(),
+            format!("this kind of balancer listens to {word}; write that, or leave the line out"),
+        );
+    }
+    let https = balancer.protocol(listener) == Protocol::Https;
+    if https && listener.certificates.is_empty() {
+        check.fault(
+            &path,
+            "HTTPS needs a certificate; write `certificates`, such as [\"${certificates.main}\"]",
+        );
+    }
+    if !https && !listener.certificates.is_empty() {
+        check.fault(
+            &[&path[..], &["certificates"]].concat(),
+            "only HTTPS has certificates; write `protocol: HTTPS` on an application balancer, or leave them out",
+        );
+    }
+}
+
+/// Somebody answers, and on a network balancer no function and no rule does.
+fn answers(
+    check: &mut Check<'_>,
+    key: &str,
+    name: &str,
+    balancer: &crate::Balancer,
+    listener: &crate::Listener,
+) {
+    let path = ["loadBalancers", key, "listeners", name];
+    match (&listener.default, listener.redirect) {
+        (None, None) => {
+            check.fault(
+                &path,
+                "nobody answers here; write `default`, such as ${services.api}, or `redirect: https`",
+            );
+        }
+        (Some(_), Some(_)) => {
+            check.fault(&[&path[..], &["redirect"]].concat(), "write either `default` or `redirect`");
+        }
+        _ => {}
+    }
+    if balancer.kind == Kind::Application {
+        return;
+    }
+    if listener.redirect.is_some() || !listener.rules.is_empty() {
+        check.fault(
+            &path,
+            "a network balancer knows neither `redirect` nor `rules`; an application balancer does",
+        );
+    }
+    let function = listener.default.as_ref().and_then(crate::Text::whole);
+    if function.is_some_and(|reference| reference.section == crate::Section::Functions) {
+        check.fault(
+            &[&path[..], &["default"]].concat(),
+            "a function answers on application balancers alone; write a service",
+        );
+    }
+}
+
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
+fn rules(check: &mut Check<'_>, key: &str, name: &str, listener: &crate::Listener) {
+    let path = ["loadBalancers", key, "listeners", name, "rules"];
+    let mut seen = std::collections::BTreeMap::new();
+    for (rule, found) in &listener.rules {
+        let path = [&path[..], &[rule]].concat();
+        let values = found.hosts.len() + found.paths.len();
+        if values == 0 {
+            check.fault(&path, "this rule holds for everything; write its `hosts` or `paths`");
+        }
+        if values > 5 {
+            check.fault(&path, format!("a rule has at most 5 hosts and paths together, not {values}"));
+        }
+        for (index, text) in found.paths.iter().enumerate() {
+            if !text.starts_with(['/', '*']) || text.len() > 128 {
+                let index = index.to_string();
+                let path = [&path[..], &["paths", &index]].concat();
                 check.fault(
-                    &["loadBalancers", key, "listeners", name, "protocol"],
-                    format!("this kind of balancer listens to {fits}; write that, or leave the line out"),
+                    &path,
+                    format!("\"{text}\" is no path; it begins with / and has at most 128 characters"),
                 );
             }
         }
-        placed(check, key, balancer);
+        if let Some(priority) = found.priority
+            && let Some(other) = seen.insert(priority, rule)
+        {
+            let path = [&path[..], &["priority"]].concat();
+            check.fault(&path, format!("{priority} is the rule {other}'s already"));
+        }
     }
 }
 

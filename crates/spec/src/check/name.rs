@@ -11,7 +11,10 @@ pub(super) fn check(check: &mut Check<'_>) {
     twice(check, "secrets", secrets(check));
     twice(check, "roles", roles(check));
     twice(check, "repositories", repositories(check));
+    twice(check, "buckets", buckets(check));
+    twice(check, "databases", databases(check));
     twice(check, "loadBalancers", balancers(check));
+    twice(check, "functions", functions(check));
     twice(check, "services", services(check));
     reserved(check);
 }
@@ -33,11 +36,17 @@ fn plain(key: &str) -> bool {
 
 fn keys(check: &mut Check<'_>) {
     let spec = check.spec;
-    let sections: [(&str, Vec<&String>); 6] = [
+    let sections: [(&str, Vec<&String>); 12] = [
         ("secrets", spec.secrets.keys().collect()),
         ("roles", spec.roles.keys().collect()),
         ("repositories", spec.repositories.keys().collect()),
+        ("buckets", spec.buckets.keys().collect()),
+        ("fileSystems", spec.file_systems.keys().collect()),
+        ("databases", spec.databases.keys().collect()),
+        ("certificates", spec.certificates.keys().collect()),
         ("loadBalancers", spec.load_balancers.keys().collect()),
+        ("jobs", spec.jobs.keys().collect()),
+        ("functions", spec.functions.keys().collect()),
         ("services", spec.services.keys().collect()),
         ("apis", spec.apis.keys().collect()),
     ];
@@ -45,6 +54,17 @@ fn keys(check: &mut Check<'_>) {
         for key in keys {
             key_of(check, &[section, key]);
         }
+    }
+    for (key, file_system) in &spec.file_systems {
+        for name in file_system.access_points.keys() {
+            key_of(check, &["fileSystems", key, "accessPoints", name]);
+        }
+    }
+    for (balancer, listener, name) in spec.load_balancers.iter().flat_map(|(key, balancer)| {
+        let listeners = balancer.listeners.iter();
+        listeners.flat_map(move |(name, listener)| listener.rules.keys().map(move |rule| (key, name, rule)))
+    }) {
+        key_of(check, &["loadBalancers", balancer, "listeners", listener, "rules", name]);
     }
     for (balancer, name) in spec
         .load_balancers
@@ -99,12 +119,37 @@ fn roles(check: &Check<'_>) -> Named {
             all.push((derived(check, &format!("{key}-task")), path));
         }
     }
+    for (key, job) in &check.spec.jobs {
+        let path = vec!["jobs".to_owned(), key.clone()];
+        all.push((derived(check, &format!("{key}-job-execution")), path.clone()));
+        if job.role.is_some() {
+            all.push((derived(check, &format!("{key}-job-task")), path));
+        }
+    }
+    for key in check.spec.functions.keys() {
+        let path = vec!["functions".to_owned(), key.clone()];
+        all.push((derived(check, &format!("{key}-function")), path));
+    }
     all
+}
+
+fn functions(check: &Check<'_>) -> Named {
+    let all = check.spec.functions.iter().map(|(key, function)| (key, function.name.as_ref()));
+    named(check, "functions", all)
 }
 
 fn repositories(check: &Check<'_>) -> Named {
     let all = check.spec.repositories.iter().map(|(key, repository)| (key, repository.name.as_ref()));
     named(check, "repositories", all)
+}
+
+fn buckets(check: &Check<'_>) -> Named {
+    named(check, "buckets", check.spec.buckets.iter().map(|(key, bucket)| (key, bucket.name.as_ref())))
+}
+
+fn databases(check: &Check<'_>) -> Named {
+    let all = check.spec.databases.iter().map(|(key, database)| (key, database.name.as_ref()));
+    named(check, "databases", all)
 }
 
 fn balancers(check: &Check<'_>) -> Named {

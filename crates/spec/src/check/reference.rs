@@ -14,8 +14,14 @@ enum Use {
     Resource,
     /// An environment variable.
     Variable,
-    /// A service's image or command.
+    /// A service's image, command or label.
     Plain,
+    /// What is mounted.
+    Mount,
+    /// A listener's certificate.
+    Certificate,
+    /// What a DNS record stands for.
+    Record,
 }
 
 pub(super) fn check(check: &mut Check<'_>) {
@@ -25,24 +31,72 @@ pub(super) fn check(check: &mut Check<'_>) {
     }
     for (key, balancer) in &spec.load_balancers {
         for (name, listener) in &balancer.listeners {
-            text(
-                check,
-                &["loadBalancers", key, "listeners", name, "default"],
-                &listener.default,
-                Use::Target,
-            );
+            let path = ["loadBalancers", key, "listeners", name];
+            if let Some(default) = &listener.default {
+                text(check, &[&path[..], &["default"]].concat(), default, Use::Target);
+            }
+            for (rule, found) in &listener.rules {
+                text(check, &[&path[..], &["rules", rule, "to"]].concat(), &found.to, Use::Target);
+            }
+            for (index, certificate) in listener.certificates.iter().enumerate() {
+                let index = index.to_string();
+                text(check, &[&path[..], &["certificates", &index]].concat(), certificate, Use::Certificate);
+            }
         }
     }
     for (key, service) in &spec.services {
         text(check, &["services", key, "image"], &service.image, Use::Plain);
-        for (index, word) in service.command.iter().enumerate() {
-            text(check, &["services", key, "command", &index.to_string()], word, Use::Plain);
+        for (field, words) in [("command", &service.command), ("entryPoint", &service.entry_point)] {
+            for (index, word) in words.iter().enumerate() {
+                text(check, &["services", key, field, &index.to_string()], word, Use::Plain);
+            }
+        }
+        for (name, value) in &service.labels {
+            text(check, &["services", key, "labels", name], value, Use::Plain);
+        }
+        for (path, mounted) in &service.mounts {
+            text(check, &["services", key, "mounts", path], mounted, Use::Mount);
         }
         for (name, value) in &service.environment {
             text(check, &["services", key, "environment", name], value, Use::Variable);
         }
         if let Some(role) = &service.role {
             statements(check, &["services", key, "role"], &role.allow);
+        }
+    }
+    for (key, job) in &spec.jobs {
+        text(check, &["jobs", key, "image"], &job.image, Use::Plain);
+        for (field, words) in [("command", &job.command), ("entryPoint", &job.entry_point)] {
+            for (index, word) in words.iter().enumerate() {
+                text(check, &["jobs", key, field, &index.to_string()], word, Use::Plain);
+            }
+        }
+        for (path, mounted) in &job.mounts {
+            text(check, &["jobs", key, "mounts", path], mounted, Use::Mount);
+        }
+        for (name, value) in &job.environment {
+            text(check, &["jobs", key, "environment", name], value, Use::Variable);
+        }
+        if let Some(role) = &job.role {
+            statements(check, &["jobs", key, "role"], &role.allow);
+        }
+    }
+    for (key, function) in &spec.functions {
+        for (field, code) in [("zip", &function.zip), ("image", &function.image)] {
+            if let Some(code) = code {
+                text(check, &["functions", key, field], code, Use::Plain);
+            }
+        }
+        for (name, value) in &function.environment {
+            text(check, &["functions", key, "environment", name], value, Use::Plain);
+        }
+        if let Some(role) = &function.role {
+            statements(check, &["functions", key, "role"], &role.allow);
+        }
+    }
+    for (zone, found) in &spec.dns {
+        for (name, value) in &found.records {
+            text(check, &["dns", zone, "records", name], value, Use::Record);
         }
     }
     for (key, api) in &spec.apis {
@@ -61,8 +115,20 @@ fn statements(check: &mut Check<'_>, path: &[&str], allow: &[Statement]) {
 }
 
 fn text(check: &mut Check<'_>, path: &[&str], text: &Text, place: Use) {
-    if place == Use::Target && text.whole().is_none_or(|reference| reference.section != Section::Services) {
-        check.fault(path, "write the service that answers, such as ${services.api}");
+    if place == Use::Mount && text.whole().is_none_or(|reference| reference.section != Section::FileSystems) {
+        check.fault(
+            path,
+            "write what is mounted: ${fileSystems.x}, or an access point of it, ${fileSystems.x.y}",
+        );
+        return;
+    }
+    let receives =
+        |reference: &Reference| [Section::Services, Section::Functions].contains(&reference.section);
+    if place == Use::Target && !text.whole().is_some_and(receives) {
+        check.fault(
+            path,
+            "write who answers: a service, such as ${services.api}, or a function, ${functions.index}",
+        );
         return;
     }
     for reference in text.references() {
@@ -76,12 +142,20 @@ fn text(check: &mut Check<'_>, path: &[&str], text: &Text, place: Use) {
 /// What a reference names is in the spec.
 fn exists(check: &Check<'_>, reference: &Reference) -> Result<(), String> {
     let spec = check.spec;
+    if reference.section == Section::Key && spec.key.is_none() {
+        return Err("the spec has no key".to_owned());
+    }
     let Some(name) = &reference.name else { return Ok(()) };
     let known: Vec<&str> = match reference.section {
         Section::Secrets => spec.secrets.keys().map(String::as_str).collect(),
         Section::Roles => spec.roles.keys().map(String::as_str).collect(),
         Section::Repositories => spec.repositories.keys().map(String::as_str).collect(),
+        Section::Buckets => spec.buckets.keys().map(String::as_str).collect(),
+        Section::FileSystems => spec.file_systems.keys().map(String::as_str).collect(),
+        Section::Databases => spec.databases.keys().map(String::as_str).collect(),
+        Section::Certificates => spec.certificates.keys().map(String::as_str).collect(),
         Section::LoadBalancers => spec.load_balancers.keys().map(String::as_str).collect(),
+        Section::Functions => spec.functions.keys().map(String::as_str).collect(),
         Section::Services => spec.services.keys().map(String::as_str).collect(),
         Section::Apis => spec.apis.keys().map(String::as_str).collect(),
         _ => return Ok(()),
@@ -104,11 +178,16 @@ fn fits(check: &Check<'_>, reference: &Reference, place: Use, whole: bool) -> Re
     }
     let known = match (reference.section, attribute) {
         (Section::Environment | Section::Region | Section::Account | Section::Roles, None)
-        | (Section::Cluster, Some("name"))
+        | (Section::Cluster | Section::Databases, Some("name"))
+        | (Section::Key, Some("arn" | "id"))
+        | (Section::Buckets, None | Some("arn"))
         | (Section::Repositories, None | Some("arn" | "name")) => true,
-        (Section::LoadBalancers, None) => place == Use::Link,
-        (Section::Services, _) => place == Use::Target,
-        (Section::Network, Some("vpc" | "cidr"))
+        (Section::LoadBalancers, None) => place == Use::Link || (place == Use::Record && whole),
+        (Section::Services, _) | (Section::Functions, None) => place == Use::Target,
+        (Section::Certificates, None) => place == Use::Certificate,
+        (Section::FileSystems, point) => return mounted(check, reference, point, place),
+        (Section::Databases, Some("host" | "port"))
+        | (Section::Network, Some("vpc" | "cidr"))
         | (Section::Cluster, Some("arn"))
         | (Section::LoadBalancers, Some("host" | "arn")) => return before_roles(place),
         (Section::Secrets, key) => return secret(check, reference, key, place, whole),
@@ -122,10 +201,16 @@ fn remedy(section: Section) -> &'static str {
     match section {
         Section::Environment | Section::Region | Section::Account | Section::Roles => "nothing follows this",
         Section::Network => "write ${network.vpc} or ${network.cidr}",
+        Section::Key => "write ${key.arn} or ${key.id}",
         Section::Cluster => "write ${cluster.name} or ${cluster.arn}",
         Section::Repositories => "a repository has its URI, `.arn` and `.name`",
+        Section::Buckets => "a bucket has its name, and `.arn`",
+        Section::FileSystems => "a file system, or an access point of it, can only be mounted",
+        Section::Databases => "a database has `.host`, `.port` and `.name`",
+        Section::Certificates => "a certificate can only be a listener's",
         Section::LoadBalancers => "a load balancer has `.host` and `.arn`",
-        Section::Services => "a service can only be a listener's `default`",
+        Section::Services => "a service can only be who answers a listener",
+        Section::Functions => "a function can only be who answers a listener of an application balancer",
         Section::Apis => "APIs are made after services and roles, which therefore can't know of them",
         Section::Secrets => "a secret has the keys of its value",
     }
@@ -137,6 +222,23 @@ fn before_roles(place: Use) -> Result<(), String> {
         return Err("roles are made before this is known; write an ARN with *".to_owned());
     }
     Ok(())
+}
+
+/// A file system is mounted, whole or at an access point that it has.
+fn mounted(check: &Check<'_>, reference: &Reference, point: Option<&str>, place: Use) -> Result<(), String> {
+    if place != Use::Mount {
+        return Err(remedy(Section::FileSystems).to_owned());
+    }
+    let (Some(name), Some(point)) = (&reference.name, point) else { return Ok(()) };
+    let points = check.spec.file_systems.get(name).map(|file_system| &file_system.access_points);
+    let known: Vec<&str> = points.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    if known.contains(&point) {
+        return Ok(());
+    }
+    if known.is_empty() {
+        return Err("the file system has no access points".to_owned());
+    }
+    Err(format!("there is no access point \"{point}\"; {}", instead(point, &known)))
 }
 
 /// A secret's value never stands in a text: ECS hands it to the container by reference.

@@ -54,11 +54,50 @@ pub struct Listener {
     /// The port.
     #[schemars(range(min = 1))]
     pub port: u16,
-    /// `HTTP` on an application balancer, `TCP` on a network one; that where absent.
+    /// `HTTP` or `HTTPS` on an application balancer, `TCP` on a network one. Where absent, `HTTPS` with
+    /// certificates, else `HTTP` or `TCP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// The service that answers: `${services.x}` at its first port, `${services.x.8080}` at another.
-    pub default: Text,
+    /// The certificates of an HTTPS listener, the first for who names no host: `${certificates.x}`, or the
+    /// ARN of one that exists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Text>,
+    /// Who answers what no rule sends elsewhere: `${services.x}` at its first port, `${services.x.8080}` at
+    /// another, or a function, `${functions.x}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Text>,
+    /// Sends whoever comes to the same place over HTTPS, in place of a `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Rules, each by a name of your choice, on an application balancer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, Rule>,
+}
+
+/// Where a listener sends whoever comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirect {
+    /// To the same host, path and query over HTTPS, for good (301).
+    Https,
+}
+
+/// A rule of a listener: requests to one of these hosts and one of these paths go to `to`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rule {
+    /// Hosts, in which `*` stands for any characters; any host where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Paths, in which `*` stands for any characters; any path where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Who answers: `${services.x}`, `${services.x.8080}` or `${functions.x}`.
+    pub to: Text,
+    /// Rules are tried from the smallest number on; where absent, after those that have one, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 50000))]
+    pub priority: Option<i32>,
 }
 
 /// A listener's protocol.
@@ -67,68 +106,120 @@ pub struct Listener {
 pub enum Protocol {
     /// HTTP, on application load balancers.
     Http,
+    /// HTTP over TLS, on application load balancers.
+    Https,
     /// TCP, on network load balancers.
     Tcp,
+}
+
+impl Listener {
+    /// The number of each rule, by its name: those that are said, and for the others the first ones free
+    /// after them.
+    pub fn priorities(&self) -> BTreeMap<&String, i32> {
+        let said = self.rules.iter().filter_map(|(name, rule)| Some((name, rule.priority?)));
+        let mut all: BTreeMap<&String, i32> = said.collect();
+        let mut next = all.values().max().copied().unwrap_or_default();
+        for name in self.rules.keys() {
+            all.entry(name).or_insert_with(|| {
+                next += 1;
+                next
+            });
+        }
+        all
+    }
 }
 
 impl Balancer {
     /// The protocol of a listener of this balancer, said or implied.
     pub fn protocol(&self, listener: &Listener) -> Protocol {
         listener.protocol.unwrap_or(match self.kind {
-            Kind::Application => Protocol::Http,
+            Kind::Application if listener.certificates.is_empty() => Protocol::Http,
+            Kind::Application => Protocol::Https,
             Kind::Network => Protocol::Tcp,
         })
     }
 }
 
-/// A service's port that a balancer sends to: one target group.
+/// What a balancer sends to: one target group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// The balancer's name in the spec.
     pub balancer: String,
-    /// The service's name in the spec.
-    pub service: String,
-    /// The container's port.
-    pub port: u16,
-    /// The protocol between the balancer and the service.
-    pub protocol: Protocol,
+    /// Who answers.
+    pub receiver: Receiver,
+    /// Whether HTTP is spoken to it, or TCP.
+    pub http: bool,
+}
+
+/// Who answers what a balancer takes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Receiver {
+    /// A service.
+    Service {
+        /// Its name in the spec.
+        name: String,
+        /// The container's port.
+        port: u16,
+    },
+    /// A function, by its name in the spec.
+    Function(String),
 }
 
 impl Target {
-    /// The target group's address: `loadBalancers.internal.targets.app-80`.
-    pub fn address(&self) -> String {
-        format!("loadBalancers.{}.targets.{}-{}", self.balancer, self.service, self.port)
+    /// What tells it from the balancer's others: `app-80`, `function-index`.
+    pub fn word(&self) -> String {
+        match &self.receiver {
+            Receiver::Service { name, port } => format!("{name}-{port}"),
+            Receiver::Function(name) => format!("function-{name}"),
+        }
     }
 
-    /// The target that a listener's reference means; none if it names no port of a service.
-    pub fn of(spec: &Spec, balancer: &str, listener: &Listener) -> Option<Self> {
-        let Reference { section: Section::Services, name: Some(service), attribute } =
-            listener.default.whole()?
-        else {
-            return None;
-        };
-        let ports = &spec.services.get(service)?.ports;
-        let port = match attribute.as_slice() {
-            [] => *ports.first()?,
-            [port] => port.parse().ok().filter(|port| ports.contains(port))?,
+    /// The target group's address: `loadBalancers.internal.targets.app-80`.
+    pub fn address(&self) -> String {
+        format!("loadBalancers.{}.targets.{}", self.balancer, self.word())
+    }
+
+    /// The service, and its port, that answers; none if a function does.
+    pub fn service(&self) -> Option<(&str, u16)> {
+        match &self.receiver {
+            Receiver::Service { name, port } => Some((name, *port)),
+            Receiver::Function(_) => None,
+        }
+    }
+
+    /// The target that a reference on a balancer means; none if it names neither a port of a service nor a
+    /// function.
+    pub fn of(spec: &Spec, balancer: &str, to: &Text) -> Option<Self> {
+        let Reference { section, name: Some(name), attribute } = to.whole()? else { return None };
+        let receiver = match section {
+            Section::Services => {
+                let ports = &spec.services.get(name)?.ports;
+                let port = match attribute.as_slice() {
+                    [] => *ports.first()?,
+                    [port] => port.parse().ok().filter(|port| ports.contains(port))?,
+                    _ => return None,
+                };
+                Receiver::Service { name: name.clone(), port }
+            }
+            Section::Functions if spec.functions.contains_key(name) => Receiver::Function(name.clone()),
             _ => return None,
         };
-        Some(Self {
-            balancer: balancer.to_owned(),
-            service: service.clone(),
-            port,
-            protocol: spec.load_balancers.get(balancer)?.protocol(listener),
-        })
+        let http = spec.load_balancers.get(balancer)?.kind == Kind::Application;
+        Some(Self { balancer: balancer.to_owned(), receiver, http })
     }
 }
 
 /// Every target of every listener, each once, in a stable order.
 pub fn targets(spec: &Spec) -> Vec<Target> {
+    let of_listener = |listener: &Listener| -> Vec<Text> {
+        listener.default.iter().chain(listener.rules.values().map(|rule| &rule.to)).cloned().collect()
+    };
     let mut targets: Vec<Target> = spec
         .load_balancers
         .iter()
         .flat_map(|(name, balancer)| balancer.listeners.values().map(move |listener| (name, listener)))
-        .filter_map(|(name, listener)| Target::of(spec, name, listener))
+        .flat_map(|(name, listener)| of_listener(listener).into_iter().map(move |to| (name, to)))
+        .filter_map(|(name, to)| Target::of(spec, name, &to))
         .collect();
     targets.sort();
     targets.dedup();

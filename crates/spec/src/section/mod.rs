@@ -1,7 +1,15 @@
 //! A file for each section of the spec, named as the step that owns it.
 
 pub mod api;
+pub mod bucket;
+pub mod certificate;
 pub mod cluster;
+pub mod database;
+pub mod dns;
+pub mod file_system;
+pub mod function;
+pub mod job;
+pub mod key;
 pub mod load_balancer;
 pub mod network;
 pub mod repository;

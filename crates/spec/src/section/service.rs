@@ -32,16 +32,52 @@ pub struct Service {
     /// The ports the container listens on. Services of the environment reach each other's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<u16>,
-    /// What the container is started with; the image's own where absent.
+    /// What is started in the container; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entry_point: Vec<Text>,
+    /// What it is started with; the image's own where absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<Text>,
+    /// The user, and group, that it runs as: `1000`, `app:app`; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$"))]
+    pub user: Option<String>,
     /// Environment variables. `${secrets.x}` or `${secrets.x.key}` as a whole value is handed over by
     /// reference: ECS reads the secret when a task starts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, Text>,
+    /// The container's Docker labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
+    /// What is mounted in the container, by the path in it: `${fileSystems.x}`, or an access point of it,
+    /// `${fileSystems.x.y}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, Text>,
+    /// The most files that the container may have open; Fargate's 65535 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub open_files: Option<i32>,
+    /// How ECS tells, from inside the container, whether it is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
     /// How a balancer tells whether a task is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// How long a balancer's verdict on a new task is ignored; a minute where absent. Only a service behind
+    /// a balancer has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_period: Option<Duration>,
+    /// How long a task has to end by itself when it is stopped, at most two minutes; 30 seconds where
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<Duration>,
+    /// The services that must be steady before this one is deployed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// Whether commands can be run in the container with `aws ecs execute-command`. The service needs a
+    /// `role` for it.
+    #[serde(default)]
+    pub exec: bool,
     /// What the container itself may do on AWS. Without it the tasks have no role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<ServiceRole>,
@@ -87,6 +123,40 @@ pub enum Placement {
     Private,
     /// The public ones, with a public address.
     Public,
+}
+
+/// A command that ECS runs in the container, again and again; it exits 0 when all is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Check {
+    /// The command: `CMD-SHELL` and a line for the shell, or `CMD` and its words.
+    #[schemars(length(min = 2))]
+    pub command: Vec<String>,
+    /// How often it runs, 5 seconds to 5 minutes.
+    #[serde(default = "interval")]
+    pub interval: Duration,
+    /// How long it may take, 2 seconds to a minute.
+    #[serde(default = "timeout")]
+    pub timeout: Duration,
+    /// After how many failures the container is unhealthy.
+    #[serde(default = "retries")]
+    #[schemars(range(min = 1, max = 10))]
+    pub retries: u8,
+    /// How long failures don't count after the start, at most 5 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_period: Option<Duration>,
+}
+
+fn interval() -> Duration {
+    Duration::from_seconds(30)
+}
+
+fn timeout() -> Duration {
+    Duration::from_seconds(5)
+}
+
+fn retries() -> u8 {
+    3
 }
 
 /// How a balancer tells whether a task is well.

@@ -1,37 +1,47 @@
-//! Log groups in CloudWatch Logs. Services may share one; it is then the first one's.
+//! Log groups in CloudWatch Logs. Services and jobs may share one; it is then the first one's, a service's
+//! if there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_cloudwatchlogs::{Client, types::LogGroup};
-use spec::{Duration, Service};
-use step::{Change, Context, Doing, Field, Operation, Result, compare, missing_tags};
+use spec::Duration;
+use step::{Change, Context, Doing, Field, Operation, Result, compare, compare_key, missing_tags};
+
+use crate::{Kind, Task};
 
 /// How long lines are kept where the spec doesn't say.
 const RETENTION: Duration = Duration::days(30);
 
 /// What the spec asks for.
-pub(crate) struct Wanted {
+pub struct Wanted {
     address: String,
     name: String,
     /// In days.
     retention: i32,
+    /// The ARN of the key it is encrypted with; none for CloudWatch's own.
+    encryption: Option<String>,
     tags: BTreeMap<String, String>,
 }
 
-pub(crate) fn wanted(context: &Context, key: &str, service: &Service) -> Wanted {
-    let name = context.log_group(key, service);
-    let mut services = context.spec.services.iter();
-    let first = services.find(|(key, service)| context.log_group(key, service) == name);
-    let (key, service) = first.map_or((key, service), |(key, service)| (key.as_str(), service));
-    let own = service.logs.as_ref().and_then(|logs| logs.retention);
+/// What the spec asks for, of the task's log group.
+pub fn wanted(context: &Context, task: &Task<'_>) -> Result<Wanted> {
+    let name = task.log_group(context);
+    let first = all(context).into_iter().find(|other| other.log_group(context) == name).unwrap_or(*task);
+    let own = first.logs.and_then(|logs| logs.retention);
     let retention = own.or(context.spec.logs.retention).unwrap_or(RETENTION);
-    let address = format!("services.{key}.logs");
-    Wanted {
+    let address = format!("{}.logs", first.address());
+    Ok(Wanted {
         name,
         retention: retention.whole_days().and_then(|days| i32::try_from(days).ok()).unwrap_or_default(),
+        encryption: context.key_arn()?.cloned(),
         tags: context.tags(&address),
         address,
-    }
+    })
+}
+
+/// What may write to a log group: services before jobs.
+fn all(context: &Context) -> Vec<Task<'_>> {
+    [Kind::Service, Kind::Job].into_iter().flat_map(|kind| kind.tasks(&context.spec)).collect()
 }
 
 /// A log group with its tags.
@@ -40,13 +50,15 @@ struct Found {
     tags: BTreeMap<String, String>,
 }
 
-pub(crate) async fn ensure(logs: &Client, context: &Context, wanted: &Wanted) -> Result<()> {
+/// Makes the log group be what the spec says.
+pub async fn ensure(logs: &Client, context: &Context, wanted: &Wanted) -> Result<()> {
     let retention = match find(logs, context, wanted).await? {
         None => {
             create(logs, wanted).await?;
             None
         }
         Some(found) => {
+            encrypt(logs, &found, wanted).await?;
             retag(logs, &found, wanted).await?;
             found.aws.retention_in_days
         }
@@ -59,7 +71,8 @@ pub(crate) async fn ensure(logs: &Client, context: &Context, wanted: &Wanted) ->
     Ok(())
 }
 
-pub(crate) async fn plan(logs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Change>> {
+/// What `ensure` would change.
+pub async fn plan(logs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Change>> {
     Ok(match find(logs, context, wanted).await? {
         None => Some(Change::create(&wanted.address).with("name", &wanted.name)),
         Some(found) => Change::update(&wanted.address, difference(&found, wanted)),
@@ -95,17 +108,34 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     let retention = found.aws.retention_in_days().map_or("forever".to_owned(), |days| format!("{days}d"));
     compare("retention", retention, format!("{}d", wanted.retention))
         .into_iter()
+        .chain(compare_key(found.aws.kms_key_id(), wanted.encryption.as_ref()))
         .chain(missing_tags(&found.tags, &wanted.tags))
         .collect()
 }
 
-/// Of services that share a group each may be the one to make it.
+/// Of those that share a group each may be the one to make it.
 async fn create(logs: &Client, wanted: &Wanted) -> Result<()> {
     let tags = wanted.tags.clone().into_iter().collect();
-    let created = logs.create_log_group().log_group_name(&wanted.name).set_tags(Some(tags)).send().await;
+    let create = logs.create_log_group().log_group_name(&wanted.name).set_tags(Some(tags));
+    let created = create.set_kms_key_id(wanted.encryption.clone()).send().await;
     created.unless_absent(&["ResourceAlreadyExistsException"], || {
         format!("creating log group ({})", wanted.name)
     })?;
+    Ok(())
+}
+
+/// Puts right what encrypts lines from now on.
+async fn encrypt(logs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
+    if compare_key(found.aws.kms_key_id(), wanted.encryption.as_ref()).is_none() {
+        return Ok(());
+    }
+    let doing = || format!("changing the key of log group ({})", wanted.name);
+    if let Some(arn) = &wanted.encryption {
+        let put = logs.associate_kms_key().log_group_name(&wanted.name).kms_key_id(arn).send().await;
+        put.doing(doing)?;
+    } else {
+        logs.disassociate_kms_key().log_group_name(&wanted.name).send().await.doing(doing)?;
+    }
     Ok(())
 }
 
@@ -120,20 +150,23 @@ async fn retag(logs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-/// Deletes those of the named groups that are ours and that no service of the spec writes to.
-pub(crate) async fn delete_dropped(
+/// Deletes those of the named groups that were this kind's and that nothing of the spec writes to; in a plan
+/// only names them.
+pub async fn delete_dropped(
     logs: &Client,
     context: &Context,
+    kind: Kind,
     mut named: BTreeSet<String>,
 ) -> Result<Vec<Change>> {
-    for (key, service) in &context.spec.services {
-        named.remove(&context.log_group(key, service));
+    for task in all(context) {
+        named.remove(&task.log_group(context));
     }
     let mut changes = Vec::new();
     for name in named {
         let Some(found) = describe(logs, &name).await? else { continue };
         let owner = context.owner();
-        let Some(address) = owner.address(&found.tags) else { continue };
+        let address = owner.address(&found.tags).filter(|address| kind.owns(address));
+        let Some(address) = address else { continue };
         changes.push(Change::delete(address).with("name", &name));
         if context.operation == Operation::Prune {
             delete(logs, &name).await?;

@@ -1,14 +1,16 @@
-//! Whether the secrets that a service reads have a value. The value itself is never asked for.
+//! Whether the secrets that a task reads have a value. The value itself is never asked for.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_secretsmanager::Client;
-use spec::{Reference, Section, Service, Text};
+use spec::{Reference, Section, Text};
 use step::{Context, Doing, Error, Pace, Result, side_by_side};
 
+use crate::Task;
+
 /// Waits for secrets that have yet to be filled by hand: ECS can't start a task without them.
-pub(crate) async fn ready(secrets: &Client, context: &Context, service: &Service) -> Result<()> {
-    let whole = service.environment.values().filter_map(Text::whole);
+pub async fn ready(secrets: &Client, context: &Context, task: &Task<'_>) -> Result<()> {
+    let whole = task.environment.values().filter_map(Text::whole);
     let names: BTreeSet<&String> = whole
         .filter(|reference| reference.section == Section::Secrets)
         .filter_map(|reference: &Reference| reference.name.as_ref())

@@ -1,20 +1,27 @@
-//! Task definitions: a revision for each change of what a service's tasks are made of.
+//! Task definitions: a revision for each change of what tasks are made of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use aws_sdk_ecs::{
     Client,
     error::ProvideErrorMetadata,
     types::{
-        Compatibility, ContainerDefinition, CpuArchitecture, KeyValuePair, LogConfiguration, LogDriver,
+        Compatibility, ContainerDefinition, CpuArchitecture, EfsAuthorizationConfig, EfsTransitEncryption,
+        EfsVolumeConfiguration, HealthCheck, KeyValuePair, LogConfiguration, LogDriver, MountPoint,
         NetworkMode, OsFamily, PortMapping, RuntimePlatform, Secret, SortOrder, Tag, TaskDefinition,
-        TaskDefinitionFamilyStatus, TaskDefinitionField, TaskDefinitionStatus, TransportProtocol,
+        TaskDefinitionFamilyStatus, TaskDefinitionField, TaskDefinitionStatus, TransportProtocol, Ulimit,
+        UlimitName, Volume,
     },
 };
-use spec::{Architecture, Service};
+use spec::{Architecture, Text};
 use step::{
     Change, Context, Doing, Error, Field, Operation, Result, UNKNOWN, compare, missing_tags, side_by_side,
 };
+
+use crate::{Kind, Task, with_new_role};
 
 /// The log driver's options.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html>
@@ -23,7 +30,7 @@ const LOG_REGION: &str = "awslogs-region";
 const LOG_PREFIX: &str = "awslogs-stream-prefix";
 
 /// What the spec asks for.
-pub(crate) struct Wanted {
+pub struct Wanted {
     address: String,
     family: String,
     tags: BTreeMap<String, String>,
@@ -40,47 +47,104 @@ struct Settings {
     task_role: Option<String>,
     container: String,
     image: String,
+    entry_point: Vec<String>,
     command: Vec<String>,
+    user: String,
+    labels: BTreeMap<String, String>,
+    mounts: BTreeMap<String, Mount>,
+    open_files: Option<i32>,
+    check: Option<Check>,
+    stop_timeout: Option<i32>,
     ports: BTreeSet<i32>,
     environment: BTreeMap<String, String>,
     secrets: BTreeMap<String, String>,
     logs: BTreeMap<String, String>,
 }
 
-pub(crate) fn wanted(context: &Context, key: &str, service: &Service) -> Result<Wanted> {
+/// What is mounted at a path: the volume's name, the file system's id, and the access point's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Mount {
+    volume: String,
+    file_system: String,
+    access_point: Option<String>,
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.file_system, self.access_point.as_deref().unwrap_or("/"))
+    }
+}
+
+/// A check that ECS runs in the container; times in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Check {
+    command: Vec<String>,
+    interval: i32,
+    timeout: i32,
+    retries: i32,
+    start_period: Option<i32>,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { command, interval, timeout, retries, start_period } = self;
+        let start = start_period.unwrap_or_default();
+        write!(f, "{} every {interval} s, {timeout} s, {retries} times, after {start} s", command.join(" "))
+    }
+}
+
+/// What the spec asks for, of the task's definition.
+pub fn wanted(context: &Context, task: &Task<'_>) -> Result<Wanted> {
     let mut environment = BTreeMap::new();
     let mut secrets = BTreeMap::new();
-    for (name, text) in &service.environment {
+    for (name, text) in task.environment {
         match context.value_from(text) {
             Some(reference) => secrets.insert(name.clone(), reference?),
             None => environment.insert(name.clone(), context.render(text)?),
         };
     }
     let logs = [
-        (LOG_GROUP, context.log_group(key, service)),
+        (LOG_GROUP, task.log_group(context)),
         (LOG_REGION, context.run.region.clone()),
-        (LOG_PREFIX, key.to_owned()),
+        (LOG_PREFIX, task.key.to_owned()),
     ];
-    let address = format!("services.{key}.definition");
+    let words = |texts: &[Text]| texts.iter().map(|text| context.render(text)).collect::<Result<Vec<_>>>();
+    let address = format!("{}.definition", task.address());
+    let word = task.word();
     Ok(Wanted {
-        family: family(context, key),
+        family: task.family(context),
         tags: context.tags(&address),
         address,
         settings: Settings {
-            cpu: service.cpu.to_string(),
-            memory: service.memory.to_string(),
-            architecture: match service.architecture {
+            cpu: task.cpu.to_string(),
+            memory: task.memory.to_string(),
+            architecture: match task.architecture {
                 Architecture::X86 => CpuArchitecture::X8664,
                 Architecture::Arm => CpuArchitecture::Arm64,
             }
             .as_str()
             .to_owned(),
-            execution_role: context.role_arn(&context.execution_role_name(key)),
-            task_role: service.role.as_ref().map(|_| context.role_arn(&context.task_role_name(key))),
-            container: key.to_owned(),
-            image: context.render(&service.image)?,
-            command: service.command.iter().map(|text| context.render(text)).collect::<Result<_>>()?,
-            ports: service.ports.iter().map(|port| i32::from(*port)).collect(),
+            execution_role: context.role_arn(&context.execution_role_name(&word)),
+            task_role: task.has_role.then(|| context.role_arn(&context.task_role_name(&word))),
+            container: task.key.to_owned(),
+            image: context.render(task.image)?,
+            entry_point: words(task.entry_point)?,
+            command: words(task.command)?,
+            user: task.user.unwrap_or_default().to_owned(),
+            labels: task
+                .labels
+                .iter()
+                .map(|(name, text)| Ok((name.clone(), context.render(text)?)))
+                .collect::<Result<_>>()?,
+            mounts: task
+                .mounts
+                .iter()
+                .map(|(path, text)| Ok((path.clone(), mount(context, text)?)))
+                .collect::<Result<_>>()?,
+            open_files: task.open_files,
+            check: task.check.map(check),
+            stop_timeout: task.stop_timeout.map(seconds),
+            ports: task.ports.iter().map(|port| i32::from(*port)).collect(),
             environment,
             secrets,
             logs: logs.map(|(key, value)| (key.to_owned(), value)).into(),
@@ -88,41 +152,76 @@ pub(crate) fn wanted(context: &Context, key: &str, service: &Service) -> Result<
     })
 }
 
-/// A service's family. It does not follow `name:`: what is ours is found by the environment's name.
-fn family(context: &Context, key: &str) -> String {
-    context.name(None, key, 255)
+/// What a reference to a file system, or to an access point of it, means.
+fn mount(context: &Context, text: &Text) -> Result<Mount> {
+    let broken = || Error::InvalidSpec(format!("{text} is nothing that can be mounted"));
+    let reference = text.whole().ok_or_else(broken)?;
+    let name = reference.name.as_ref().ok_or_else(broken)?;
+    let found = context.known(context.outputs.file_systems.get(name), &format!("fileSystems.{name}"))?;
+    let Some(point) = reference.attribute.first() else {
+        let file_system = found.id.clone();
+        return Ok(Mount { volume: name.clone(), file_system, access_point: None });
+    };
+    let access_point =
+        context.known(found.access_points.get(point), &format!("fileSystems.{name}.{point}"))?;
+    Ok(Mount {
+        volume: format!("{name}-{point}"),
+        file_system: found.id.clone(),
+        access_point: Some(access_point.clone()),
+    })
 }
 
-/// A revision with its tags.
+fn check(check: &spec::Check) -> Check {
+    Check {
+        command: check.command.clone(),
+        interval: seconds(check.interval),
+        timeout: seconds(check.timeout),
+        retries: check.retries.into(),
+        start_period: check.start_period.map(seconds),
+    }
+}
+
+fn seconds(duration: spec::Duration) -> i32 {
+    i32::try_from(duration.seconds()).unwrap_or(i32::MAX)
+}
+
+/// The revision that is what the spec says, with its tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// Its ARN; in a plan [`UNKNOWN`] if it has yet to be registered.
+    pub arn: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A revision as AWS describes it.
 struct Found {
     aws: TaskDefinition,
     tags: BTreeMap<String, String>,
 }
 
-/// The ARN of the revision that is what the spec says.
-pub(crate) async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
+/// The revision that is what the spec says, registered if there is none.
+pub async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Revision> {
     match find(ecs, context, wanted).await? {
         Some(found) if settings(&found.aws) == wanted.settings => {
             retag(ecs, &found, wanted).await?;
-            Ok(arn(&found))
+            Ok(Revision { arn: arn(&found), tags: found.tags })
         }
-        _ => create(ecs, wanted).await,
+        _ => Ok(Revision { arn: create(ecs, wanted).await?, tags: wanted.tags.clone() }),
     }
 }
 
-/// The change, and the revision's ARN as far as it is known.
-pub(crate) async fn plan(
-    ecs: &Client,
-    context: &Context,
-    wanted: &Wanted,
-) -> Result<(Option<Change>, String)> {
+/// The change, and the revision as far as it is known.
+pub async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<(Option<Change>, Revision)> {
+    let unknown = Revision { arn: UNKNOWN.to_owned(), tags: BTreeMap::new() };
     let Some(found) = find(ecs, context, wanted).await? else {
         let create = Change::create(&wanted.address).with("image", &wanted.settings.image);
-        return Ok((Some(create), UNKNOWN.to_owned()));
+        return Ok((Some(create), unknown));
     };
     let fields = difference(&settings(&found.aws), &wanted.settings);
-    let revision = if fields.is_empty() { arn(&found) } else { UNKNOWN.to_owned() };
+    let differs = !fields.is_empty();
     let fields = fields.into_iter().chain(missing_tags(&found.tags, &wanted.tags)).collect();
+    let revision = if differs { unknown } else { Revision { arn: arn(&found), tags: found.tags } };
     Ok((Change::update(&wanted.address, fields), revision))
 }
 
@@ -172,7 +271,24 @@ fn settings(found: &TaskDefinition) -> Settings {
         task_role: found.task_role_arn().map(str::to_owned),
         container: text(container.name()),
         image: text(container.image()),
+        entry_point: container.entry_point().to_vec(),
         command: container.command().to_vec(),
+        user: text(container.user()),
+        labels: container.docker_labels().cloned().unwrap_or_default().into_iter().collect(),
+        mounts: mounts(found, container),
+        open_files: container
+            .ulimits()
+            .iter()
+            .find(|limit| limit.name() == &UlimitName::Nofile)
+            .map(Ulimit::hard_limit),
+        check: container.health_check().map(|found| Check {
+            command: found.command().to_vec(),
+            interval: found.interval().unwrap_or_default(),
+            timeout: found.timeout().unwrap_or_default(),
+            retries: found.retries().unwrap_or_default(),
+            start_period: found.start_period().filter(|seconds| *seconds > 0),
+        }),
+        stop_timeout: container.stop_timeout(),
         ports: container.port_mappings().iter().filter_map(PortMapping::container_port).collect(),
         environment: container.environment().iter().filter_map(pair).collect(),
         secrets: container.secrets().iter().map(secret).collect(),
@@ -180,7 +296,30 @@ fn settings(found: &TaskDefinition) -> Settings {
     }
 }
 
+/// What a revision's container mounts, by path.
+fn mounts(found: &TaskDefinition, container: &ContainerDefinition) -> BTreeMap<String, Mount> {
+    let one = |point: &MountPoint| {
+        let name = point.source_volume()?;
+        let volume = found.volumes().iter().find(|volume| volume.name() == Some(name));
+        let files = volume.and_then(Volume::efs_volume_configuration);
+        let mount = Mount {
+            volume: name.to_owned(),
+            file_system: files.map(EfsVolumeConfiguration::file_system_id).unwrap_or_default().to_owned(),
+            access_point: files
+                .and_then(EfsVolumeConfiguration::authorization_config)
+                .and_then(|config| config.access_point_id())
+                .map(str::to_owned),
+        };
+        Some((point.container_path()?.to_owned(), mount))
+    };
+    container.mount_points().iter().filter_map(one).collect()
+}
+
 fn difference(found: &Settings, wanted: &Settings) -> Vec<Field> {
+    let told = |mounts: &BTreeMap<String, Mount>| -> BTreeMap<String, String> {
+        mounts.iter().map(|(path, mount)| (path.clone(), mount.to_string())).collect()
+    };
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     let ports = |ports: &BTreeSet<i32>| ports.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     [
@@ -191,11 +330,30 @@ fn difference(found: &Settings, wanted: &Settings) -> Vec<Field> {
         compare("role", or_none(&found.task_role), or_none(&wanted.task_role)),
         compare("container", &found.container, &wanted.container),
         compare("image", &found.image, &wanted.image),
+        compare("entryPoint", found.entry_point.join(" "), wanted.entry_point.join(" ")),
         compare("command", found.command.join(" "), wanted.command.join(" ")),
+        compare("user", &found.user, &wanted.user),
+        compare(
+            "openFiles",
+            shown(found.open_files.map(|number| number.to_string())),
+            shown(wanted.open_files.map(|number| number.to_string())),
+        ),
+        compare(
+            "check",
+            shown(found.check.as_ref().map(Check::to_string)),
+            shown(wanted.check.as_ref().map(Check::to_string)),
+        ),
+        compare(
+            "stopTimeout",
+            shown(found.stop_timeout.map(|number| number.to_string())),
+            shown(wanted.stop_timeout.map(|number| number.to_string())),
+        ),
         compare("ports", ports(&found.ports), ports(&wanted.ports)),
     ]
     .into_iter()
     .flatten()
+    .chain(entries("labels", &found.labels, &wanted.labels))
+    .chain(entries("mounts", &told(&found.mounts), &told(&wanted.mounts)))
     .chain(entries("environment", &found.environment, &wanted.environment))
     .chain(entries("secrets", &found.secrets, &wanted.secrets))
     .chain(entries("logs", &found.logs, &wanted.logs))
@@ -231,13 +389,35 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<String> {
         .execution_role_arn(&settings.execution_role)
         .set_task_role_arn(settings.task_role.clone())
         .container_definitions(container(settings)?)
+        .set_volumes(Some(volumes(settings)?))
         .set_tags(Some(tag_list(&wanted.tags)))
         .send()
         .await;
     let doing = || format!("registering task definition ({})", wanted.family);
-    let registered = crate::service::with_new_role(registered, doing)?;
+    let registered = with_new_role(registered, doing)?;
     let arn = registered.task_definition.and_then(|definition| definition.task_definition_arn);
     arn.ok_or_else(|| Error::Failed(format!("{}: no revision answered", doing())))
+}
+
+/// A volume for each file system, or access point, that is mounted, encrypted on its way.
+fn volumes(settings: &Settings) -> Result<Vec<Volume>> {
+    let broken = |error| Error::Failed(format!("writing a volume: {error}"));
+    let named: BTreeMap<&String, &Mount> =
+        settings.mounts.values().map(|mount| (&mount.volume, mount)).collect();
+    let volume = |(name, mount): (&String, &Mount)| {
+        let authorization = mount
+            .access_point
+            .as_ref()
+            .map(|point| EfsAuthorizationConfig::builder().access_point_id(point).build());
+        let files = EfsVolumeConfiguration::builder()
+            .file_system_id(&mount.file_system)
+            .transit_encryption(EfsTransitEncryption::Enabled)
+            .set_authorization_config(authorization)
+            .build()
+            .map_err(broken)?;
+        Ok(Volume::builder().name(name).efs_volume_configuration(files).build())
+    };
+    named.into_iter().map(volume).collect()
 }
 
 fn container(settings: &Settings) -> Result<ContainerDefinition> {
@@ -256,6 +436,15 @@ fn container(settings: &Settings) -> Result<ContainerDefinition> {
         .name(&settings.container)
         .image(&settings.image)
         .essential(true)
+        .set_entry_point((!settings.entry_point.is_empty()).then(|| settings.entry_point.clone()))
+        .set_user(Some(settings.user.clone()).filter(|user| !user.is_empty()))
+        .set_docker_labels(
+            (!settings.labels.is_empty()).then(|| settings.labels.clone().into_iter().collect()),
+        )
+        .set_mount_points(Some(settings.mounts.iter().map(mounted).collect()))
+        .set_ulimits(settings.open_files.map(open_files).transpose()?)
+        .set_health_check(settings.check.as_ref().map(health_check).transpose()?)
+        .set_stop_timeout(settings.stop_timeout)
         .set_command((!settings.command.is_empty()).then(|| settings.command.clone()))
         .set_port_mappings(Some(settings.ports.iter().map(port).collect()))
         .set_environment(Some(settings.environment.iter().map(pair).collect()))
@@ -264,7 +453,28 @@ fn container(settings: &Settings) -> Result<ContainerDefinition> {
         .build())
 }
 
-pub(crate) fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+fn mounted((path, mount): (&String, &Mount)) -> MountPoint {
+    MountPoint::builder().container_path(path).source_volume(&mount.volume).build()
+}
+
+fn open_files(limit: i32) -> Result<Vec<Ulimit>> {
+    let built = Ulimit::builder().name(UlimitName::Nofile).soft_limit(limit).hard_limit(limit).build();
+    Ok(vec![built.map_err(|error| Error::Failed(format!("writing a limit: {error}")))?])
+}
+
+fn health_check(check: &Check) -> Result<HealthCheck> {
+    let built = HealthCheck::builder()
+        .set_command(Some(check.command.clone()))
+        .interval(check.interval)
+        .timeout(check.timeout)
+        .retries(check.retries)
+        .set_start_period(check.start_period)
+        .build();
+    built.map_err(|error| Error::Failed(format!("writing a health check: {error}")))
+}
+
+/// Tags as ECS takes them.
+pub fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
@@ -278,38 +488,55 @@ async fn retag(ecs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
 }
 
 /// A revision that nothing uses any more.
-pub(crate) struct Old {
+pub struct Old {
     arn: String,
     active: bool,
-    address: String,
+    /// Its address.
+    pub address: String,
     /// Whether its whole family is dropped.
     dropped: bool,
-    pub(crate) log_group: Option<String>,
+    /// The log group it names.
+    pub log_group: Option<String>,
 }
 
-/// Our revisions that nothing uses any more: all of a dropped family, and of the others all but the
-/// newest.
-pub(crate) async fn old(ecs: &Client, context: &Context) -> Result<Vec<Old>> {
-    let kept: BTreeSet<String> = context.spec.services.keys().map(|key| family(context, key)).collect();
+impl Old {
+    /// Its family, if all of that is dropped.
+    pub fn dropped_family(&self) -> Option<&str> {
+        self.dropped.then(|| family_of(&self.arn))
+    }
+}
+
+/// Our revisions that nothing uses any more: all that this kind has in a dropped family, and in those that
+/// stay all but the newest.
+pub async fn old(ecs: &Client, context: &Context, kind: Kind) -> Result<Vec<Old>> {
+    let kept = families(context, kind);
+    let theirs = &families(context, kind.other()) - &kept;
     let mut seen = BTreeSet::new();
     let mut unused = Vec::new();
     for arn in active(ecs, context).await? {
         let family = family_of(&arn).to_owned();
+        if theirs.contains(&family) {
+            continue;
+        }
         let dropped = !kept.contains(&family);
         // The newest of a family comes first.
         if !seen.insert(family) || dropped {
             unused.push(arn);
         }
     }
-    let mut families: BTreeSet<String> = seen.difference(&kept).cloned().collect();
+    let mut families = &seen - &kept;
     families.extend(inactive_families(ecs, context).await?);
+    families.retain(|family| !theirs.contains(family));
     let one = async |arn: String| {
         let Some(found) = describe(ecs, &arn).await? else { return Ok(None) };
         let log_group = settings(&found.aws).logs.remove(LOG_GROUP);
-        Ok(context.owner().address(&found.tags).map(|address| Old {
+        let dropped = !kept.contains(family_of(&arn));
+        let owner = context.owner();
+        let address = owner.address(&found.tags).filter(|address| !dropped || kind.owns(address));
+        Ok(address.map(|address| Old {
             active: found.aws.status() == Some(&TaskDefinitionStatus::Active),
             address: address.to_owned(),
-            dropped: !kept.contains(family_of(&arn)),
+            dropped,
             arn,
             log_group,
         }))
@@ -317,6 +544,11 @@ pub(crate) async fn old(ecs: &Client, context: &Context) -> Result<Vec<Old>> {
     let inactive = side_by_side(families.iter().map(|family| inactive(ecs, family))).await?;
     unused.extend(inactive.into_iter().flatten());
     Ok(side_by_side(unused.into_iter().map(one)).await?.into_iter().flatten().collect())
+}
+
+/// The families that the spec has of a kind.
+fn families(context: &Context, kind: Kind) -> BTreeSet<String> {
+    kind.tasks(&context.spec).iter().map(|task| task.family(context)).collect()
 }
 
 fn family_of(arn: &str) -> &str {
@@ -375,7 +607,7 @@ async fn inactive(ecs: &Client, family: &str) -> Result<Vec<String>> {
 
 /// Takes the revisions out of use and away. Old revisions of a family that stays are no change worth
 /// telling.
-pub(crate) async fn delete_dropped(ecs: &Client, context: &Context, old: Vec<Old>) -> Result<Vec<Change>> {
+pub async fn delete_dropped(ecs: &Client, context: &Context, old: Vec<Old>) -> Result<Vec<Change>> {
     let told: BTreeSet<&String> = old.iter().filter(|old| old.dropped).map(|old| &old.address).collect();
     let changes = told.into_iter().map(Change::delete).collect();
     if context.operation == Operation::Prune {

@@ -1,12 +1,14 @@
-//! Whether a service's image is there. What other registries hold isn't looked up.
+//! Whether a task's image is there. What other registries hold isn't looked up.
 
 use aws_sdk_ecr::{Client, types::ImageIdentifier};
-use spec::{Part, Section, Service};
+use spec::{Part, Section};
 use step::{Context, Doing, Error, Pace, RepositoryOutput, Result};
 
+use crate::Task;
+
 /// Waits for an image that lies in a repository of the environment, and says how to push it.
-pub(crate) async fn ready(ecr: &Client, context: &Context, service: &Service) -> Result<()> {
-    let Some((repository, identifier)) = of(context, service)? else { return Ok(()) };
+pub async fn ready(ecr: &Client, context: &Context, task: &Task<'_>) -> Result<()> {
+    let Some((repository, identifier)) = of(context, task)? else { return Ok(()) };
     let name = &repository.name;
     let described = ecr.describe_images().repository_name(name).image_ids(identifier.clone()).send().await;
     let described = described.unless_absent(&["ImageNotFoundException"], || {
@@ -15,7 +17,7 @@ pub(crate) async fn ready(ecr: &Client, context: &Context, service: &Service) ->
     if described.is_some() {
         return Ok(());
     }
-    let image = context.render(&service.image)?;
+    let image = context.render(task.image)?;
     let registry = repository.uri.split('/').next().unwrap_or_default();
     Err(Error::NotReady {
         pace: Pace::Later,
@@ -28,18 +30,15 @@ pub(crate) async fn ready(ecr: &Client, context: &Context, service: &Service) ->
 }
 
 /// The repository of the environment that the image lies in, and which image of it is meant.
-fn of<'a>(
-    context: &'a Context,
-    service: &Service,
-) -> Result<Option<(&'a RepositoryOutput, ImageIdentifier)>> {
-    let Some(Part::Reference(reference)) = service.image.parts.first() else { return Ok(None) };
+fn of<'a>(context: &'a Context, task: &Task<'_>) -> Result<Option<(&'a RepositoryOutput, ImageIdentifier)>> {
+    let Some(Part::Reference(reference)) = task.image.parts.first() else { return Ok(None) };
     if reference.section != Section::Repositories || !reference.attribute.is_empty() {
         return Ok(None);
     }
     let name = reference.name.as_deref().unwrap_or_default();
     let output = context.outputs.repositories.get(name);
     let repository = context.known(output, &format!("repositories.{name}"))?;
-    let image = context.render(&service.image)?;
+    let image = context.render(task.image)?;
     let rest = image.strip_prefix(&repository.uri).unwrap_or_default();
     let identifier = ImageIdentifier::builder();
     let identifier = match rest.strip_prefix('@') {

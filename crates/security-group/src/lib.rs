@@ -1,4 +1,7 @@
-//! A balancer's security group, and the rule by which it reaches the services.
+//! Security groups that steps give to what they make, and the rules that open their ports, and others'.
+//!
+//! A group carries the owner's tags, and so does each rule, from the call that creates it on. A rule of a
+//! group of ours that the spec doesn't ask for was made by hand, and is taken away.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +14,43 @@ use aws_sdk_ec2::{
 };
 use step::{CONTROL_PLANE, Change, Context, Doing, ENVIRONMENT, Error, Field, Result, missing_tags};
 
-use crate::Wanted;
+/// A security group that a spec asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its address.
+    pub address: String,
+    /// Its name, which only one group of a VPC may have.
+    pub name: String,
+    /// What it is for.
+    pub description: &'static str,
+    /// The VPC's id.
+    pub vpc: String,
+    /// What it lets in.
+    pub ingress: Vec<Rule>,
+}
 
 /// A TCP port that is to be open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rule {
-    pub(crate) address: String,
-    pub(crate) port: u16,
-    pub(crate) source: Source,
+pub struct Rule {
+    /// Its address.
+    pub address: String,
+    /// The port.
+    pub port: u16,
+    /// Who may reach it.
+    pub source: Source,
 }
 
 /// Who may reach a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
+pub enum Source {
     /// These addresses.
     Cidr(String),
     /// What carries this group.
     Group(String),
 }
 
-/// The group's id, its rules in order, and the services reachable from it.
-pub(crate) async fn ensure(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
+/// The id of the group, which is there and has its rules in order.
+pub async fn ensure(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
     let id = match find(ec2, context, wanted).await? {
         None => create(ec2, context, wanted).await?,
         Some(group) => {
@@ -44,61 +63,74 @@ pub(crate) async fn ensure(ec2: &Client, context: &Context, wanted: &Wanted) -> 
     if !own.iter().any(|rule| rule.is_egress() == Some(true)) {
         open(ec2, &id).await?;
     }
-    let to_services = of_owner(ec2, context, &wanted.reach_prefix(), &wanted.services_group).await?;
-    update(ec2, context, &wanted.services_group, &to_services, &wanted.reach(&id)).await?;
     Ok(id)
 }
 
-/// What `ensure` would change.
-pub(crate) async fn plan(
+/// What [`ensure`] would change, and the group's id if it is there.
+pub async fn plan(
     ec2: &Client,
     context: &Context,
     wanted: &Wanted,
-) -> Result<(Vec<Change>, Option<String>)> {
-    let address = wanted.group_address();
+) -> Result<(Option<Change>, Option<String>)> {
     let Some(group) = find(ec2, context, wanted).await? else {
-        return Ok((vec![Change::create(address).with("name", &wanted.group)], None));
+        return Ok((Some(Change::create(&wanted.address).with("name", &wanted.name)), None));
     };
     let id = group.group_id().unwrap_or_default().to_owned();
     let own = of_group(ec2, &id).await?;
-    let to_services = of_owner(ec2, context, &wanted.reach_prefix(), &wanted.services_group).await?;
     let mut fields = fields(&difference(&own, &wanted.ingress));
-    fields.extend(self::fields(&difference(&to_services, &wanted.reach(&id))));
     fields.extend(missing_tags(&tags(group.tags()), &wanted_tags(context, wanted)));
-    Ok((Change::update(address, fields).into_iter().collect(), Some(id)))
+    Ok((Change::update(&wanted.address, fields), Some(id)))
+}
+
+/// Puts in order the rules of another step's group, of which ours are those whose address begins so.
+pub async fn ensure_rules(
+    ec2: &Client,
+    context: &Context,
+    group: &str,
+    prefix: &str,
+    wanted: &[Rule],
+) -> Result<()> {
+    let found = rules_of(ec2, context, group, prefix).await?;
+    update(ec2, context, group, &found, wanted).await
+}
+
+/// What [`ensure_rules`] would change.
+pub async fn plan_rules(
+    ec2: &Client,
+    context: &Context,
+    group: &str,
+    prefix: &str,
+    wanted: &[Rule],
+) -> Result<Vec<Field>> {
+    Ok(fields(&difference(&rules_of(ec2, context, group, prefix).await?, wanted)))
 }
 
 async fn find(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<Option<SecurityGroup>> {
-    let groups = ours(ec2, context).await?;
-    let at = |group: &SecurityGroup| {
-        context.owner().address(&tags(group.tags())) == Some(wanted.group_address().as_str())
-    };
-    Ok(groups.into_iter().find(at))
+    let groups = ours(ec2, context, &wanted.address).await?;
+    Ok(groups.into_iter().find(|group| address(context, group).as_ref() == Some(&wanted.address)))
 }
 
-/// Every security group of a balancer of ours.
-pub(crate) async fn ours(ec2: &Client, context: &Context) -> Result<Vec<SecurityGroup>> {
+/// Our security groups whose address begins so.
+pub async fn ours(ec2: &Client, context: &Context, prefix: &str) -> Result<Vec<SecurityGroup>> {
     let pages =
         ec2.describe_security_groups().set_filters(Some(owner(context))).into_paginator().items().send();
     let all: std::result::Result<Vec<_>, _> = pages.collect().await;
     let mut all = all.doing(|| "describing security groups")?;
-    all.retain(|group| address(context, group).is_some_and(|address| address.starts_with("loadBalancers.")));
+    all.retain(|group| address(context, group).is_some_and(|address| address.starts_with(prefix)));
     Ok(all)
 }
 
-pub(crate) fn address(context: &Context, group: &SecurityGroup) -> Option<String> {
+/// The address of a group of ours.
+pub fn address(context: &Context, group: &SecurityGroup) -> Option<String> {
     context.owner().address(&tags(group.tags())).map(str::to_owned)
 }
 
-/// Every rule by which a balancer of ours reaches services.
-pub(crate) async fn reaching(ec2: &Client, context: &Context) -> Result<Vec<(String, SecurityGroupRule)>> {
+/// Our rules in whatever group, with their addresses.
+pub async fn rules(ec2: &Client, context: &Context) -> Result<Vec<(String, SecurityGroupRule)>> {
     let pages =
         ec2.describe_security_group_rules().set_filters(Some(owner(context))).into_paginator().items();
     let all: std::result::Result<Vec<_>, _> = pages.send().collect().await;
-    let of = |rule: SecurityGroupRule| {
-        let address = context.owner().address(&tags(rule.tags()))?.to_owned();
-        address.contains(".reach.").then_some((address, rule))
-    };
+    let of = |rule: SecurityGroupRule| Some((context.owner().address(&tags(rule.tags()))?.to_owned(), rule));
     Ok(all.doing(|| "describing security group rules")?.into_iter().filter_map(of).collect())
 }
 
@@ -120,13 +152,13 @@ async fn of_group(ec2: &Client, id: &str) -> Result<Vec<SecurityGroupRule>> {
     all.doing(|| format!("describing the rules of security group ({id})"))
 }
 
-async fn of_owner(
+async fn rules_of(
     ec2: &Client,
     context: &Context,
-    prefix: &str,
     group: &str,
+    prefix: &str,
 ) -> Result<Vec<SecurityGroupRule>> {
-    let mut rules = reaching(ec2, context).await?;
+    let mut rules = rules(ec2, context).await?;
     rules.retain(|(address, rule)| address.starts_with(prefix) && rule.group_id() == Some(group));
     Ok(rules.into_iter().map(|(_, rule)| rule).collect())
 }
@@ -137,8 +169,8 @@ fn tags(tags: &[Tag]) -> BTreeMap<String, String> {
 }
 
 fn wanted_tags(context: &Context, wanted: &Wanted) -> BTreeMap<String, String> {
-    let mut tags = context.tags(&wanted.group_address());
-    tags.entry("Name".to_owned()).or_insert_with(|| wanted.group.clone());
+    let mut tags = context.tags(&wanted.address);
+    tags.entry("Name".to_owned()).or_insert_with(|| wanted.name.clone());
     tags
 }
 
@@ -186,17 +218,17 @@ fn fields(difference: &Difference<'_>) -> Vec<Field> {
 async fn create(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
     let created = ec2
         .create_security_group()
-        .group_name(&wanted.group)
-        .description("Of a load balancer of an environment")
+        .group_name(&wanted.name)
+        .description(wanted.description)
         .vpc_id(&wanted.vpc)
         .tag_specifications(tagged(ResourceType::SecurityGroup, wanted_tags(context, wanted)))
         .send()
         .await;
-    let doing = || format!("creating security group ({})", wanted.group);
+    let doing = || format!("creating security group ({})", wanted.name);
     let created = created.unless_absent(&["InvalidGroup.Duplicate"], doing)?.ok_or_else(|| {
         Error::Conflict(format!(
             "security group ({}) exists in {} and isn't this environment's: delete or rename it",
-            wanted.group, wanted.vpc
+            wanted.name, wanted.vpc
         ))
     })?;
     created.group_id.ok_or_else(|| Error::Failed(format!("{}: no group answered", doing())))
@@ -209,7 +241,7 @@ async fn retag(ec2: &Client, context: &Context, group: &SecurityGroup, wanted: &
     }
     let id = group.group_id().unwrap_or_default();
     let put = ec2.create_tags().resources(id).set_tags(Some(tag_list(tags_wanted))).send().await;
-    put.doing(|| format!("tagging security group ({})", wanted.group))?;
+    put.doing(|| format!("tagging security group ({})", wanted.name))?;
     Ok(())
 }
 
@@ -267,7 +299,8 @@ async fn open(ec2: &Client, id: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn revoke(ec2: &Client, group: &str, rules: &[&SecurityGroupRule]) -> Result<()> {
+/// Takes rules away that let something in.
+pub async fn revoke(ec2: &Client, group: &str, rules: &[&SecurityGroupRule]) -> Result<()> {
     let ids: Vec<String> = rules.iter().filter_map(|rule| rule.security_group_rule_id.clone()).collect();
     if ids.is_empty() {
         return Ok(());
@@ -278,8 +311,8 @@ pub(crate) async fn revoke(ec2: &Client, group: &str, rules: &[&SecurityGroupRul
     Ok(())
 }
 
-/// A balancer's interfaces hold its group for a while after it is gone.
-pub(crate) async fn delete(ec2: &Client, id: &str, address: &str) -> Result<()> {
+/// Deletes a group; interfaces hold it for a while after what they belonged to is gone.
+pub async fn delete(ec2: &Client, id: &str, address: &str) -> Result<()> {
     let deleted = ec2.delete_security_group().group_id(id).send().await;
     let absent = ["InvalidGroup.NotFound", "InvalidGroupId.NotFound"];
     deleted.gone(&absent, &["DependencyViolation"], || format!("deleting security group {address} ({id})"))

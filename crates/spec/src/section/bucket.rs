@@ -1,0 +1,27 @@
+//! `buckets`: S3 buckets.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Duration;
+
+/// An S3 bucket: encrypted, and closed to the public.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Bucket {
+    /// The bucket's name, which nobody else on AWS may have;
+    /// `<environment>-<address>-<account>-<region>` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
+    pub name: Option<String>,
+    /// Whether what is overwritten or deleted is kept as an older version.
+    pub versioned: bool,
+    /// After how long objects are deleted, in whole days; never where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire: Option<Duration>,
+    /// After how long older versions are deleted, in whole days; never where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire_versions: Option<Duration>,
+    /// Whether the bucket is deleted with what is in it. Otherwise it has to be empty.
+    pub force_delete: bool,
+}

@@ -1,0 +1,79 @@
+//! `jobs`: tasks that run once.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Architecture, Duration, Logs, Placement, ServiceRole, Text};
+
+/// A task on Fargate that runs once and has to exit with 0: once for each change of its image or settings,
+/// and with `after` also once for each new revision of those services.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Job {
+    /// The container image: one from any registry, or `${repositories.x}:tag`.
+    pub image: Text,
+    /// CPU units of the task; 1024 are one vCPU. Fargate takes 256, 512, 1024, 2048, 4096, 8192, 16384.
+    #[serde(default = "cpu")]
+    pub cpu: u32,
+    /// Memory of the task in MiB. Fargate takes certain amounts for each `cpu`.
+    #[serde(default = "memory")]
+    pub memory: u32,
+    /// The processor the image is built for.
+    #[serde(default)]
+    pub architecture: Architecture,
+    /// What is started in the container; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entry_point: Vec<Text>,
+    /// What it is started with; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<Text>,
+    /// The user, and group, that it runs as; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$"))]
+    pub user: Option<String>,
+    /// Environment variables, as a service has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Text>,
+    /// What is mounted in the container, by the path in it, as a service has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, Text>,
+    /// What the container itself may do on AWS. Without it the task has no role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<ServiceRole>,
+    /// Where its output goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Logs>,
+    /// In which subnets the task runs. In public ones it gets a public address.
+    #[serde(default)]
+    pub placement: Placement,
+    /// When it runs, where it isn't `after` services.
+    #[serde(default)]
+    pub when: When,
+    /// The services that must be steady before it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// How long it may take; an hour where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+fn cpu() -> u32 {
+    256
+}
+
+fn memory() -> u32 {
+    512
+}
+
+/// When a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Before any service is deployed.
+    #[default]
+    BeforeServices,
+    /// Never by itself: its task definition is kept ready for `aws ecs run-task`.
+    Manual,
+}

@@ -1,0 +1,6 @@
+//! The `bucket` Lambda.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    step::run(bucket::handle).await
+}

@@ -1,0 +1,184 @@
+use aws_sdk_s3::{
+    error::ErrorMetadata,
+    operation::{
+        create_bucket::{CreateBucketError, CreateBucketOutput},
+        delete_bucket::{DeleteBucketError, DeleteBucketOutput},
+        delete_objects::DeleteObjectsOutput,
+        get_bucket_encryption::GetBucketEncryptionOutput,
+        get_bucket_lifecycle_configuration::GetBucketLifecycleConfigurationOutput,
+        get_bucket_tagging::{GetBucketTaggingError, GetBucketTaggingOutput},
+        get_bucket_versioning::GetBucketVersioningOutput,
+        get_public_access_block::GetPublicAccessBlockOutput,
+        list_buckets::ListBucketsOutput,
+        list_object_versions::ListObjectVersionsOutput,
+        put_bucket_lifecycle_configuration::PutBucketLifecycleConfigurationOutput,
+        put_bucket_versioning::PutBucketVersioningOutput,
+        put_public_access_block::PutPublicAccessBlockOutput,
+    },
+    types::{Bucket, DeleteMarkerEntry, ObjectVersion},
+};
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use spec::Spec;
+use step::Outputs;
+
+use super::*;
+
+const SPEC: &str = "{ apiVersion: plinth/v1, name: demo, buckets: { archive: { versioned: true,
+    expireVersions: 90d, forceDelete: true } } }";
+
+const NAME: &str = "demo-archive-123456789012-us-east-1";
+
+fn context(operation: Operation) -> Context {
+    step::test::context(operation, spec::parse(SPEC, None).expect("a spec"), Outputs::default())
+}
+
+fn dropped(operation: Operation) -> Context {
+    step::test::context(operation, Spec::empty("demo"), Outputs::default())
+}
+
+fn spoken() -> Wanted {
+    wanted(&context(Operation::Plan)).expect("a spec").remove(0)
+}
+
+fn tagged(tags: Option<Vec<Tag>>) -> Rule {
+    match tags {
+        Some(tags) => mock!(Client::get_bucket_tagging).then_output(move || {
+            GetBucketTaggingOutput::builder().set_tag_set(Some(tags.clone())).build().expect("tags")
+        }),
+        None => mock!(Client::get_bucket_tagging).then_error(|| {
+            GetBucketTaggingError::generic(ErrorMetadata::builder().code("NoSuchBucket").build())
+        }),
+    }
+}
+
+fn our_tags() -> Vec<Tag> {
+    tag_list(&spoken().tags).expect("tags")
+}
+
+/// The bucket as S3 tells of it.
+fn told(tags: Option<Vec<Tag>>, closed: bool, versioned: bool, rules: Vec<LifecycleRule>) -> Vec<Rule> {
+    let status = versioned.then_some(BucketVersioningStatus::Enabled);
+    let access = closed.then(super::closed);
+    vec![
+        tagged(tags),
+        mock!(Client::get_bucket_versioning)
+            .then_output(move || GetBucketVersioningOutput::builder().set_status(status.clone()).build()),
+        mock!(Client::get_bucket_encryption).then_output(|| GetBucketEncryptionOutput::builder().build()),
+        mock!(Client::get_public_access_block).then_output(move || {
+            GetPublicAccessBlockOutput::builder()
+                .set_public_access_block_configuration(access.clone())
+                .build()
+        }),
+        mock!(Client::get_bucket_lifecycle_configuration).then_output(move || {
+            GetBucketLifecycleConfigurationOutput::builder().set_rules(Some(rules.clone())).build()
+        }),
+        mock!(Client::list_buckets).then_output(|| {
+            ListBucketsOutput::builder().buckets(Bucket::builder().name(NAME).build()).build()
+        }),
+    ]
+}
+
+fn s3(rules: &[Rule]) -> Client {
+    mock_client!(aws_sdk_s3, RuleMode::MatchAny, &rules.iter().collect::<Vec<_>>())
+}
+
+fn puts() -> [Rule; 3] {
+    [
+        mock!(Client::put_public_access_block).then_output(|| PutPublicAccessBlockOutput::builder().build()),
+        mock!(Client::put_bucket_versioning).then_output(|| PutBucketVersioningOutput::builder().build()),
+        mock!(Client::put_bucket_lifecycle_configuration)
+            .then_output(|| PutBucketLifecycleConfigurationOutput::builder().build()),
+    ]
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_created_with_our_tags_closed_and_versioned() {
+    let mut rules = vec![tagged(None)];
+    rules.push(
+        mock!(Client::create_bucket)
+            .match_requests(|request| {
+                let tags = request.create_bucket_configuration().map(CreateBucketConfiguration::tags);
+                request.bucket() == Some(NAME)
+                    && tags.is_some_and(|tags| tags.iter().any(|tag| tag.key() == "plinth:address"))
+            })
+            .then_output(|| CreateBucketOutput::builder().build()),
+    );
+    rules.extend(puts());
+    let answer = ensure(&s3(&rules), &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(answer.output["archive"]["arn"], format!("arn:aws:s3:::{NAME}"));
+    assert_eq!(rules[1..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_bucket_that_matches_is_left_alone_and_planned_as_nothing() {
+    let s3 = s3(&told(Some(our_tags()), true, true, spoken().rules));
+    ensure(&s3, &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(plan(&s3, &context(Operation::Plan)).await.expect("an answer").changes, []);
+}
+
+#[tokio::test]
+async fn a_bucket_that_drifted_is_planned_field_by_field_and_put_right() {
+    let mut rules = told(Some(our_tags()), false, false, Vec::new());
+    rules.extend(puts());
+    let s3 = s3(&rules);
+    let planned = plan(&s3, &context(Operation::Plan)).await.expect("an answer");
+    let fields: Vec<_> = planned.changes[0].fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(fields, ["versioned", "publicAccess", "lifecycle"]);
+    ensure(&s3, &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(rules[6..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_bucket_of_somebody_else_is_refused_in_this_account_and_in_another() {
+    let s3_here = s3(&told(Some(Vec::new()), true, true, Vec::new()));
+    assert_eq!(ensure(&s3_here, &context(Operation::Ensure)).await.unwrap_err().kind(), "Conflict");
+
+    let taken = mock!(Client::create_bucket).then_error(|| {
+        CreateBucketError::generic(ErrorMetadata::builder().code("BucketAlreadyExists").build())
+    });
+    let elsewhere = ensure(&s3(&[tagged(None), taken]), &context(Operation::Ensure)).await.unwrap_err();
+    assert_eq!(elsewhere.kind(), "Conflict");
+}
+
+#[tokio::test]
+async fn a_dropped_bucket_is_planned_emptied_of_every_version_and_deleted() {
+    let mut rules = told(Some(our_tags()), true, true, Vec::new());
+    let versions = mock!(Client::list_object_versions)
+        .sequence()
+        .output(|| {
+            ListObjectVersionsOutput::builder()
+                .versions(ObjectVersion::builder().key("a").version_id("1").build())
+                .delete_markers(DeleteMarkerEntry::builder().key("a").version_id("2").build())
+                .build()
+        })
+        .output(|| ListObjectVersionsOutput::builder().build())
+        .build();
+    rules.extend([
+        versions,
+        mock!(Client::delete_objects)
+            .match_requests(|request| request.delete().is_some_and(|delete| delete.objects().len() == 2))
+            .then_output(|| DeleteObjectsOutput::builder().build()),
+        mock!(Client::delete_bucket).then_output(|| DeleteBucketOutput::builder().build()),
+    ]);
+    let s3 = s3(&rules);
+    let planned = plan(&s3, &dropped(Operation::Plan)).await.expect("an answer");
+    assert_eq!(planned.changes, [Change::delete("buckets.archive").with("name", NAME)]);
+    assert_eq!(rules[8].num_calls(), 0);
+    prune(&s3, &dropped(Operation::Prune)).await.expect("an answer");
+    assert_eq!((rules[7].num_calls(), rules[8].num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_bucket_with_objects_stays_unless_its_spec_said_otherwise() {
+    let mut kept = our_tags();
+    kept.retain(|tag| tag.key() != FORCE_DELETE);
+    let mut rules = told(Some(kept), true, true, Vec::new());
+    rules.push(
+        mock!(Client::delete_bucket).then_error(|| {
+            DeleteBucketError::generic(ErrorMetadata::builder().code("BucketNotEmpty").build())
+        }),
+    );
+    let error = prune(&s3(&rules), &dropped(Operation::Prune)).await.unwrap_err();
+    assert_eq!(error.kind(), "Conflict");
+    assert!(error.to_string().contains("forceDelete"), "{error}");
+}

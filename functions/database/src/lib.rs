@@ -1,0 +1,581 @@
+//! The step `database`: RDS instances and Aurora clusters, the subnets they are in, and their security
+//! groups.
+//!
+//! Ours is a database that carries the owner's tags; it has them from the call on that creates or restores
+//! it, and so have its subnet group and its security group. Whether it is protected, whether a last snapshot
+//! is taken of it, and whether a restored one awaits its password are tags too, since no spec says it when
+//! it counts. What would cost its data (another engine, name, key or network) is refused.
+
+mod cluster;
+mod credentials;
+mod instance;
+mod snapshot;
+mod subnet_group;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::Client as Ec2;
+use aws_sdk_rds::{
+    Client as Rds,
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::DateTime,
+    types::{DbCluster, DbInstance, Tag, VpcSecurityGroupMembership},
+};
+use aws_sdk_secretsmanager::Client as SecretsManager;
+use jiff::Timestamp;
+use security_group::{Rule, Source};
+use spec::{Database, Engine, Serverless};
+use step::{
+    Answer, Change, Context, DatabaseOutput, Doing, Error, Latency, Operation, Result, UNKNOWN, compare_key,
+    side_by_side,
+};
+
+/// What addresses of this step begin with.
+const SECTION: &str = "databases.";
+
+/// The longest default identifier: what a cluster's instance is called ends with two characters more.
+const LIMIT: usize = 61;
+
+/// The class of an instance that isn't serverless, where the spec names none.
+const CLASS: &str = "db.t4g.micro";
+
+/// For how many days backups are kept, where the spec doesn't say.
+const BACKUPS: u64 = 7;
+
+/// The tag that says whether a last snapshot is taken.
+const FINAL_SNAPSHOT: &str = "plinth:final-snapshot";
+
+/// The tag that says whether a database is protected.
+const PROTECT: &str = "plinth:protect";
+
+/// The tag that says whether a database is encrypted with the environment's key: RDS names its own as it
+/// names any other.
+const OWN_KEY: &str = "plinth:own-key";
+
+/// The tag of a restored database: [`PENDING`] until it has the spec's password.
+const RESTORED: &str = "plinth:restored";
+const PENDING: &str = "pending";
+const DONE: &str = "done";
+
+/// What RDS answers when a creation is a little early: the answer that said something was made was lost, or
+/// what it needs isn't seen everywhere yet.
+const EARLY: [&str; 8] = [
+    "DBClusterAlreadyExistsFault",
+    "DBInstanceAlreadyExists",
+    "DBSubnetGroupAlreadyExists",
+    "DBSubnetGroupNotFoundFault",
+    "DBClusterNotFoundFault",
+    "InvalidDBClusterStateFault",
+    "InvalidDBSnapshotState",
+    "InvalidDBClusterSnapshotStateFault",
+];
+
+/// What RDS answers while a database can't be changed or deleted.
+const BUSY: [&str; 2] = ["InvalidDBInstanceState", "InvalidDBClusterStateFault"];
+
+/// The states in which a database can be used.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html>
+const USABLE: [&str; 9] = [
+    "available",
+    "backing-up",
+    "configuring-enhanced-monitoring",
+    "configuring-iam-database-auth",
+    "configuring-log-exports",
+    "storage-config-upgrade",
+    "storage-initialization",
+    "storage-optimization",
+    "scaling-compute",
+];
+
+/// The states a database doesn't leave by itself, beside those that begin with `incompatible-` or
+/// `inaccessible-`.
+const BROKEN: [&str; 6] = [
+    "cloning-failed",
+    "failed",
+    "insufficient-capacity",
+    "migration-failed",
+    "restore-error",
+    "storage-full",
+];
+
+/// The clients of the services this step calls.
+struct Clients {
+    rds: Rds,
+    ec2: Ec2,
+    secrets: SecretsManager,
+}
+
+/// One pass.
+pub async fn handle(context: Context) -> Result<Answer> {
+    let clients = Clients {
+        rds: Rds::new(&context.aws),
+        ec2: Ec2::new(&context.aws),
+        secrets: SecretsManager::new(&context.aws),
+    };
+    match context.operation {
+        Operation::Plan => plan(&clients, &context).await,
+        Operation::Ensure => ensure(&clients, &context).await,
+        Operation::Prune => prune(&clients, &context).await,
+    }
+}
+
+/// What the spec asks for.
+struct Wanted {
+    key: String,
+    address: String,
+    /// The identifier in RDS.
+    name: String,
+    engine: Engine,
+    /// The version, or how it begins.
+    version: Option<String>,
+    class: String,
+    serverless: Option<Serverless>,
+    storage: Option<i32>,
+    database: Option<String>,
+    /// The ARN of the secret that holds the master user.
+    secret: String,
+    port: i32,
+    multi_zone: bool,
+    /// In days.
+    backups: i32,
+    restore: Option<String>,
+    protect: bool,
+    /// The ARN of the key it is encrypted with; none for RDS's own.
+    encryption: Option<String>,
+    subnets: subnet_group::Wanted,
+    group: security_group::Wanted,
+    tags: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    /// "Aurora cluster (demo-main)".
+    fn what(&self) -> String {
+        if self.engine.is_aurora() { cluster::what(&self.name) } else { instance::what(&self.name) }
+    }
+
+    fn latency(&self) -> Latency {
+        if self.engine.is_aurora() {
+            Latency::of("aurora")
+        } else {
+            instance::latency(&self.class, self.multi_zone)
+        }
+    }
+
+    /// The tags of a database that begins as a snapshot.
+    fn restored_tags(&self) -> BTreeMap<String, String> {
+        let mut tags = self.tags.clone();
+        tags.insert(RESTORED.to_owned(), PENDING.to_owned());
+        tags
+    }
+}
+
+fn wanted(context: &Context) -> Result<Vec<Wanted>> {
+    context.spec.databases.iter().map(|(key, database)| wanted_one(context, key, database)).collect()
+}
+
+fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wanted> {
+    let network = context.known(context.outputs.network.as_ref(), "network")?;
+    let address = format!("{SECTION}{key}");
+    let port = database.port.unwrap_or(database.engine.port());
+    let ingress = Rule {
+        address: format!("{address}.group.{port}"),
+        port,
+        source: Source::Group(network.group.clone()),
+    };
+    let beside = context.name(None, &format!("{key}-database"), 255);
+    let days = database.backups.map_or(Some(BACKUPS), spec::Duration::whole_days);
+    let days = days.and_then(|days| i32::try_from(days).ok());
+    let storage = database.storage.map(i32::try_from).transpose();
+    let invalid = |field: &str| Error::InvalidSpec(format!("{address}.{field}: RDS takes no such value"));
+    let encryption = context.key_arn()?.cloned();
+    let mut tags = context.tags(&address);
+    tags.insert(FINAL_SNAPSHOT.to_owned(), database.final_snapshot.to_string());
+    tags.insert(PROTECT.to_owned(), database.protect.to_string());
+    tags.insert(OWN_KEY.to_owned(), encryption.is_some().to_string());
+    Ok(Wanted {
+        key: key.to_owned(),
+        name: context.name(database.name.as_ref(), key, LIMIT),
+        engine: database.engine,
+        version: database.version.clone(),
+        class: class(&address, database)?,
+        serverless: database.serverless,
+        storage: storage.map_err(|_| invalid("storage"))?,
+        database: database.database.clone(),
+        secret: context.render(&database.credentials)?,
+        port: port.into(),
+        multi_zone: database.multi_zone,
+        backups: days.ok_or_else(|| invalid("backups"))?,
+        restore: database.restore.clone(),
+        protect: database.protect,
+        encryption,
+        subnets: subnet_group::Wanted {
+            address: format!("{address}.subnets"),
+            name: beside.clone(),
+            subnets: if network.private.is_empty() { &network.public } else { &network.private }.clone(),
+            tags: context.tags(&format!("{address}.subnets")),
+        },
+        group: security_group::Wanted {
+            address: format!("{address}.group"),
+            name: beside,
+            description: "Of a database of an environment",
+            vpc: network.vpc.clone(),
+            ingress: vec![ingress],
+        },
+        tags,
+        address,
+    })
+}
+
+fn class(address: &str, database: &Database) -> Result<String> {
+    match (&database.instance, database.serverless) {
+        (_, Some(_)) => Ok(version::SERVERLESS.to_owned()),
+        (Some(class), None) => Ok(class.clone()),
+        (None, None) if database.engine.is_aurora() => Err(Error::InvalidSpec(format!(
+            "{address}: says neither `serverless:` nor `instance:`; write one, such as `serverless: {{ min: \
+             0.5, max: 4 }}`"
+        ))),
+        (None, None) => Ok(CLASS.to_owned()),
+    }
+}
+
+/// Every database of the region, ours and others.
+#[derive(Default)]
+struct Standing {
+    clusters: Vec<DbCluster>,
+    instances: Vec<DbInstance>,
+}
+
+async fn standing(rds: &Rds) -> Result<Standing> {
+    let clusters = rds.describe_db_clusters().into_paginator().items().send();
+    let clusters: std::result::Result<Vec<_>, _> = clusters.collect().await;
+    let instances = rds.describe_db_instances().into_paginator().items().send();
+    let instances: std::result::Result<Vec<_>, _> = instances.collect().await;
+    Ok(Standing {
+        clusters: clusters.doing(|| "describing Aurora clusters")?,
+        instances: instances.doing(|| "describing RDS instances")?,
+    })
+}
+
+async fn ensure(clients: &Clients, context: &Context) -> Result<Answer> {
+    let wanted = wanted(context)?;
+    let standing = if wanted.is_empty() { Standing::default() } else { standing(&clients.rds).await? };
+    let passes = wanted.iter().map(|wanted| ensure_one(clients, context, &standing, wanted));
+    Answer::new(BTreeMap::from_iter(side_by_side(passes).await?), Vec::new())
+}
+
+async fn ensure_one(
+    clients: &Clients,
+    context: &Context,
+    standing: &Standing,
+    wanted: &Wanted,
+) -> Result<(String, DatabaseOutput)> {
+    refuse_another(context, standing, wanted)?;
+    let group = security_group::ensure(&clients.ec2, context, &wanted.group).await?;
+    subnet_group::ensure(&clients.rds, context, &wanted.subnets).await?;
+    let output = if wanted.engine.is_aurora() {
+        cluster::ensure(clients, context, standing, wanted, &group).await?
+    } else {
+        instance::ensure(clients, context, standing, wanted, &group).await?
+    };
+    Ok((wanted.key.clone(), output))
+}
+
+async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
+    let Clients { rds, ec2, .. } = clients;
+    let standing = standing(rds).await?;
+    let mut changes = delete_dropped(clients, context, &standing).await?;
+    let mut outputs = BTreeMap::new();
+    for wanted in wanted(context)? {
+        refuse_another(context, &standing, &wanted)?;
+        let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
+        changes.extend(of_group);
+        changes.extend(subnet_group::plan(rds, context, &wanted.subnets).await?);
+        let group = group.as_deref().unwrap_or(UNKNOWN);
+        let (of_database, output) = if wanted.engine.is_aurora() {
+            cluster::plan(rds, context, &standing, &wanted, group).await?
+        } else {
+            instance::plan(rds, context, &standing, &wanted, group).await?
+        };
+        changes.extend(of_database);
+        outputs.insert(wanted.key, output);
+    }
+    Answer::new(outputs, changes)
+}
+
+async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
+    let standing = standing(&clients.rds).await?;
+    Ok(Answer::changed(delete_dropped(clients, context, &standing).await?))
+}
+
+/// What is ours and the spec doesn't mention.
+struct Dropped<'a> {
+    clusters: Vec<&'a DbCluster>,
+    /// Those of no cluster.
+    instances: Vec<&'a DbInstance>,
+}
+
+/// Deletes what is ours and the spec doesn't mention; in a plan only names it.
+async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standing) -> Result<Vec<Change>> {
+    let Clients { rds, ec2, .. } = clients;
+    let mut changes = Vec::new();
+    let dropped = dropped(context, standing);
+    for found in &dropped.clusters {
+        let tags = tags(found.tag_list());
+        let name = found.db_cluster_identifier().unwrap_or_default();
+        refuse_protected(&cluster::what(name), &tags, found.deletion_protection())?;
+        changes.push(Change::delete(address(context, &tags)).with("name", name));
+        let members = cluster::members(context, standing, found)?;
+        let named = members.iter().map(|member| (tags_of(member), instance::name(member)));
+        changes.extend(named.map(|(tags, name)| Change::delete(address(context, &tags)).with("name", name)));
+    }
+    for found in &dropped.instances {
+        let tags = tags_of(found);
+        let name = instance::name(found);
+        refuse_protected(&instance::what(name), &tags, found.deletion_protection())?;
+        changes.push(Change::delete(address(context, &tags)).with("name", name));
+    }
+    let subnets = subnet_group::dropped(rds, context).await?;
+    changes.extend(subnets.iter().map(|(name, address)| Change::delete(address).with("name", name)));
+    let mut groups = security_group::ours(ec2, context, SECTION).await?;
+    groups.retain(|group| {
+        security_group::address(context, group).is_some_and(|address| is_dropped(context, &address))
+    });
+    for group in &groups {
+        let address = security_group::address(context, group).unwrap_or_default();
+        changes.push(Change::delete(address).with("id", group.group_id().unwrap_or_default()));
+    }
+    if context.operation == Operation::Prune {
+        delete_databases(rds, context, standing, &dropped).await?;
+        side_by_side(subnets.iter().map(|(name, _)| subnet_group::delete(rds, name))).await?;
+        let group = async |group: &aws_sdk_ec2::types::SecurityGroup| {
+            let address = security_group::address(context, group).unwrap_or_default();
+            security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
+        };
+        side_by_side(groups.iter().map(group)).await?;
+    }
+    Ok(changes)
+}
+
+/// Deletes instances, then the clusters they were in, and waits until all are gone: they hold their subnet
+/// groups and security groups.
+async fn delete_databases(
+    rds: &Rds,
+    context: &Context,
+    before: &Standing,
+    found: &Dropped<'_>,
+) -> Result<()> {
+    if found.clusters.is_empty() && found.instances.is_empty() {
+        return Ok(());
+    }
+    let mut instances = found.instances.clone();
+    for cluster in &found.clusters {
+        instances.extend(cluster::members(context, before, cluster)?);
+    }
+    side_by_side(instances.into_iter().map(|found| instance::delete(rds, context, found))).await?;
+    let now = standing(rds).await?;
+    let empty = |cluster: &&DbCluster| !now.instances.iter().any(|member| cluster::is_of(member, cluster));
+    let left = dropped(context, &now);
+    let clusters = left.clusters.iter().copied().filter(empty);
+    side_by_side(clusters.map(|found| cluster::delete(rds, context, found))).await?;
+    let now = standing(rds).await?;
+    let left = dropped(context, &now);
+    let clusters = left.clusters.iter().map(|found| {
+        let name = found.db_cluster_identifier().unwrap_or_default();
+        (cluster::what(name), Latency::of("aurora"))
+    });
+    let instances = left.instances.iter().map(|found| {
+        let class = found.db_instance_class().unwrap_or_default();
+        (instance::what(instance::name(found)), instance::latency(class, found.multi_az() == Some(true)))
+    });
+    let going = clusters.chain(instances).map(|(what, latency)| {
+        std::future::ready(Err::<(), _>(latency.wait(&format!("{what} is being deleted"), context.since)))
+    });
+    side_by_side(going).await?;
+    Ok(())
+}
+
+fn dropped<'a>(context: &Context, standing: &'a Standing) -> Dropped<'a> {
+    let is = |list: &[Tag]| {
+        let tags = tags(list);
+        context.owner().address(&tags).is_some_and(|address| is_dropped(context, address))
+    };
+    let instances = standing.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
+    Dropped {
+        clusters: standing.clusters.iter().filter(|found| is(found.tag_list())).collect(),
+        instances: instances.filter(|found| is(found.tag_list())).collect(),
+    }
+}
+
+/// Whether something of ours belongs to a database that the spec doesn't mention.
+fn is_dropped(context: &Context, address: &str) -> bool {
+    let key = address.strip_prefix(SECTION).and_then(|rest| rest.split('.').next());
+    key.is_some_and(|key| !context.spec.databases.contains_key(key))
+}
+
+fn address(context: &Context, tags: &BTreeMap<String, String>) -> String {
+    context.owner().address(tags).unwrap_or_default().to_owned()
+}
+
+/// A protected database goes only after a spec has said that it may.
+fn refuse_protected(what: &str, tags: &BTreeMap<String, String>, protection: Option<bool>) -> Result<()> {
+    if tags.get(PROTECT).is_none_or(|protect| protect != "true") && protection != Some(true) {
+        return Ok(());
+    }
+    let address = tags.get(step::ADDRESS).map(String::as_str).unwrap_or_default();
+    Err(Error::Conflict(format!(
+        "{what} is protected: put {address} back with `protect: false`, apply that, and drop it then"
+    )))
+}
+
+/// Refuses to make another database where one of ours stands: under another name, or of another kind.
+fn refuse_another(context: &Context, standing: &Standing, wanted: &Wanted) -> Result<()> {
+    let ours = |list: &[Tag]| context.owner().address(&tags(list)) == Some(&wanted.address);
+    let cluster = standing.clusters.iter().find(|found| ours(found.tag_list())).map(|found| {
+        let name = found.db_cluster_identifier().unwrap_or_default();
+        (wanted.engine.is_aurora() && name == wanted.name, cluster::what(name), found.engine())
+    });
+    let instance = standing.instances.iter().find(|found| ours(found.tag_list())).map(|found| {
+        let name = instance::name(found);
+        (!wanted.engine.is_aurora() && name == wanted.name, instance::what(name), found.engine())
+    });
+    match cluster.or(instance) {
+        Some((false, what, engine)) => {
+            let (found, asked) = (engine.unwrap_or_default(), wanted.engine.word());
+            Err(refusal(wanted, &what, "engine or name", found, &format!("{asked} ({})", wanted.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What of a standing database was settled when it was made.
+struct Settled<'a> {
+    engine: Option<&'a str>,
+    database: Option<&'a str>,
+    subnets: Option<&'a str>,
+    encrypted: bool,
+    key: Option<&'a str>,
+    tags: &'a BTreeMap<String, String>,
+}
+
+/// Refuses what can't be changed without making another database.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.html>
+fn refuse_other(found: &Settled<'_>, wanted: &Wanted) -> Result<()> {
+    let refuse =
+        |field: &str, found: &str, asked: &str| Err(refusal(wanted, &wanted.what(), field, found, asked));
+    let engine = found.engine.unwrap_or_default();
+    if engine != wanted.engine.word() {
+        return refuse("engine", engine, wanted.engine.word());
+    }
+    // What a restored database holds is its snapshot's affair.
+    if let Some(asked) = &wanted.database
+        && found.database != Some(asked)
+        && !found.tags.contains_key(RESTORED)
+    {
+        return refuse("database", found.database.unwrap_or("none"), asked);
+    }
+    if !found.encrypted {
+        return refuse("encryption", "none", "some");
+    }
+    let own = found.tags.get(OWN_KEY).is_some_and(|own| own == "true");
+    let key = found.key.filter(|_| wanted.encryption.is_some() || own);
+    if let Some(field) = compare_key(key, wanted.encryption.as_ref()) {
+        return refuse("key", &field.found.unwrap_or_default(), &field.wanted);
+    }
+    let subnets = found.subnets.unwrap_or_default();
+    if subnets != wanted.subnets.name {
+        return refuse("subnet group", subnets, &wanted.subnets.name);
+    }
+    Ok(())
+}
+
+fn refusal(wanted: &Wanted, what: &str, field: &str, found: &str, asked: &str) -> Error {
+    Error::Conflict(format!(
+        "{what}: its {field} is {found}, and RDS can't change that to {asked} without losing its data: put \
+         the spec back, or add a database under another key, move the data into it, and drop {}",
+        wanted.address
+    ))
+}
+
+/// Waits until a database can be used.
+fn available(what: &str, state: &str, latency: Latency, since: Timestamp) -> Result<()> {
+    let broken = BROKEN.contains(&state)
+        || ["incompatible-", "inaccessible-"].iter().any(|word| state.starts_with(word));
+    match state {
+        _ if USABLE.contains(&state) => Ok(()),
+        "stopped" | "stopping" => Err(Error::Failed(format!(
+            "{what} is {state}: start it in the RDS console, then start the run again"
+        ))),
+        "deleting" => {
+            let doing = format!("{what} is being deleted before it can be made anew");
+            Err(latency.wait(&doing, since))
+        }
+        _ if broken => Err(Error::Failed(format!(
+            "{what} is {state}: the RDS console says why, among its events; mend it there, then start the \
+             run again"
+        ))),
+        _ => Err(latency.wait(&format!("{what} is {state}"), since)),
+    }
+}
+
+/// Since when a database is in its state, as far as is known.
+fn since(context: &Context, state: &str, created: Option<&DateTime>) -> Timestamp {
+    let created = created.filter(|_| state == "creating").map(DateTime::secs);
+    created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(context.since)
+}
+
+/// The wait after a change was asked for: RDS takes a moment to show that it is at it.
+fn changing(what: &str, latency: Latency, context: &Context) -> Error {
+    match latency.wait(&format!("{what} is being changed"), context.since) {
+        Error::NotReady { message, .. } => Error::soon(message),
+        error => error,
+    }
+}
+
+/// Whether a creation went through; the next pass looks again if it came too early.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAM.ServiceLinkedRoles.html>
+fn made<T, E>(context: &Context, answer: std::result::Result<T, SdkError<E>>, what: &str) -> Result<()>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    // The first creation of an account makes RDS's own role, which isn't usable at once.
+    let role = |error: &SdkError<E>| {
+        error.message().is_some_and(|message| message.to_lowercase().contains("service linked role"))
+    };
+    if answer.as_ref().is_err_and(role) {
+        let doing = format!("{what} isn't created: RDS's service-linked role isn't usable");
+        return Err(Latency::of("iam-role").wait(&doing, context.since));
+    }
+    answer.gone(&[], &EARLY, || format!("creating {what}"))
+}
+
+fn tags(tags: &[Tag]) -> BTreeMap<String, String> {
+    let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+    tags.iter().filter_map(pair).collect()
+}
+
+fn tags_of(found: &DbInstance) -> BTreeMap<String, String> {
+    tags(found.tag_list())
+}
+
+fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+async fn retag(rds: &Rds, arn: &str, what: &str, tags: &BTreeMap<String, String>) -> Result<()> {
+    let put = rds.add_tags_to_resource().resource_name(arn).set_tags(Some(tag_list(tags))).send().await;
+    put.doing(|| format!("tagging {what}"))?;
+    Ok(())
+}
+
+/// The ids of security groups in a line.
+fn groups(groups: &[VpcSecurityGroupMembership]) -> String {
+    let ids = groups.iter().filter_map(VpcSecurityGroupMembership::vpc_security_group_id);
+    ids.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn days(count: i32) -> String {
+    format!("{count}d")
+}

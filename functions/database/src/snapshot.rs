@@ -1,0 +1,179 @@
+//! Snapshots: those a database begins from, and the last one that is taken of it.
+
+use aws_sdk_rds::Client;
+use step::{Context, Doing, Error, Result};
+
+use crate::{Wanted, credentials::Credentials};
+
+/// The tag's word for "no last snapshot".
+const NO: &str = "false";
+
+/// A snapshot of an instance or a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) name: String,
+    pub(crate) engine: String,
+    pub(crate) version: String,
+    username: String,
+    storage: Option<i32>,
+    encrypted: bool,
+    key: Option<String>,
+    status: String,
+}
+
+/// The snapshot the spec names, if it names one; it must be there, and fit.
+pub(crate) async fn to_restore(rds: &Client, wanted: &Wanted) -> Result<Option<Snapshot>> {
+    let Some(name) = &wanted.restore else { return Ok(None) };
+    let found =
+        if wanted.engine.is_aurora() { of_cluster(rds, name).await? } else { of_instance(rds, name).await? };
+    let address = &wanted.address;
+    let kind = if wanted.engine.is_aurora() { "cluster snapshot" } else { "snapshot" };
+    let snapshot = found.ok_or_else(|| {
+        Error::InvalidSpec(format!("{address}.restore: RDS has no {kind} ({name}) in this region"))
+    })?;
+    fits(&snapshot, wanted)?;
+    Ok(Some(snapshot))
+}
+
+/// Refuses a snapshot from which the database that the spec describes can't be made.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_RestoreFromSnapshot.html>
+fn fits(snapshot: &Snapshot, wanted: &Wanted) -> Result<()> {
+    let (address, name) = (&wanted.address, &snapshot.name);
+    if snapshot.engine != wanted.engine.word() {
+        return Err(Error::InvalidSpec(format!(
+            "{address}.restore: snapshot ({name}) is of {}, not {}",
+            snapshot.engine,
+            wanted.engine.word()
+        )));
+    }
+    if let (Some(held), Some(asked)) = (snapshot.storage, wanted.storage)
+        && asked < held
+        && !wanted.engine.is_aurora()
+    {
+        return Err(Error::InvalidSpec(format!(
+            "{address}.storage: snapshot ({name}) needs {held} GiB: write at least that"
+        )));
+    }
+    if wanted.engine.is_aurora() {
+        // A cluster can be given another key as it is restored, and must be given one if it had none.
+        if snapshot.encrypted || wanted.encryption.is_some() {
+            return Ok(());
+        }
+        return Err(Error::InvalidSpec(format!(
+            "{address}.restore: cluster snapshot ({name}) isn't encrypted: give the environment a `key:`, \
+             with which what is restored from it is"
+        )));
+    }
+    let asked = wanted.encryption.as_deref();
+    let same = asked.is_none_or(|asked| snapshot.key.as_deref() == Some(asked));
+    if snapshot.encrypted && same {
+        return Ok(());
+    }
+    Err(Error::InvalidSpec(format!(
+        "{address}.restore: snapshot ({name}) isn't encrypted with {asked}, and RDS restores an instance \
+         with its snapshot's key: copy it (`aws rds copy-db-snapshot --kms-key-id {asked}`), and \
+         name the copy",
+        asked = asked.unwrap_or("alias/aws/rds"),
+    )))
+}
+
+/// Refuses credentials whose name isn't the snapshot's: the master user's name can't be changed.
+pub(crate) fn same_user(snapshot: &Snapshot, credentials: &Credentials, wanted: &Wanted) -> Result<()> {
+    if snapshot.username.is_empty() || snapshot.username == credentials.username {
+        return Ok(());
+    }
+    Err(Error::InvalidSpec(format!(
+        "{}.credentials: the master user of snapshot ({}) is {}, and RDS can't rename it: give the secret \
+         that `username`",
+        wanted.address, snapshot.name, snapshot.username
+    )))
+}
+
+/// The type to ask for: RDS tells of its daily snapshots only then.
+fn kind(name: &str) -> Option<String> {
+    let own = name.rsplit_once("snapshot:").map_or(name, |(_, own)| own);
+    own.starts_with("rds:").then(|| "automated".to_owned())
+}
+
+pub(crate) async fn of_cluster(rds: &Client, name: &str) -> Result<Option<Snapshot>> {
+    let described = rds
+        .describe_db_cluster_snapshots()
+        .db_cluster_snapshot_identifier(name)
+        .set_snapshot_type(kind(name))
+        .include_shared(true)
+        .send()
+        .await;
+    let described = described.unless_absent(&["DBClusterSnapshotNotFoundFault"], || {
+        format!("describing Aurora cluster snapshot ({name})")
+    })?;
+    let found = described.and_then(|answer| answer.db_cluster_snapshots?.into_iter().next());
+    Ok(found.map(|found| Snapshot {
+        name: name.to_owned(),
+        engine: found.engine.unwrap_or_default(),
+        version: found.engine_version.unwrap_or_default(),
+        username: found.master_username.unwrap_or_default(),
+        storage: found.allocated_storage,
+        encrypted: found.storage_encrypted == Some(true),
+        key: found.kms_key_id,
+        status: found.status.unwrap_or_default(),
+    }))
+}
+
+pub(crate) async fn of_instance(rds: &Client, name: &str) -> Result<Option<Snapshot>> {
+    let described = rds
+        .describe_db_snapshots()
+        .db_snapshot_identifier(name)
+        .set_snapshot_type(kind(name))
+        .include_shared(true)
+        .send()
+        .await;
+    let described =
+        described.unless_absent(&["DBSnapshotNotFound"], || format!("describing RDS snapshot ({name})"))?;
+    let found = described.and_then(|answer| answer.db_snapshots?.into_iter().next());
+    Ok(found.map(|found| Snapshot {
+        name: name.to_owned(),
+        engine: found.engine.unwrap_or_default(),
+        version: found.engine_version.unwrap_or_default(),
+        username: found.master_username.unwrap_or_default(),
+        storage: found.allocated_storage,
+        encrypted: found.encrypted == Some(true),
+        key: found.kms_key_id,
+        status: found.status.unwrap_or_default(),
+    }))
+}
+
+/// The name of the last snapshot, if one is to be taken: the same for all passes of a run, another in the
+/// next, since the snapshot stays.
+pub(crate) fn last(context: &Context, name: &str, tag: Option<&String>) -> Option<String> {
+    let wanted = tag.is_none_or(|tag| tag != NO);
+    wanted.then(|| format!("{name}-final-{}", step::digits(&context.run.id, 12)))
+}
+
+/// Refuses to ask for a snapshot of what RDS takes none of.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DeleteDBInstance.html>
+pub(crate) fn possible(what: &str, state: &str) -> Result<()> {
+    if !["failed", "incompatible-restore", "incompatible-network"].contains(&state) {
+        return Ok(());
+    }
+    Err(Error::Failed(format!(
+        "{what} is {state}, and RDS takes no last snapshot of it: give it the tag {}={NO} if it may go \
+         without one, then start the run again",
+        crate::FINAL_SNAPSHOT
+    )))
+}
+
+/// Whether an earlier pass of this run has taken the last snapshot: the deletion that took it didn't come
+/// through.
+pub(crate) fn taken(snapshot: Option<&Snapshot>, what: &str) -> Result<()> {
+    match snapshot {
+        Some(snapshot) if snapshot.status == "available" => Ok(()),
+        Some(snapshot) if snapshot.status == "creating" => {
+            Err(Error::soon(format!("the last snapshot ({}) of {what} is being taken", snapshot.name)))
+        }
+        Some(snapshot) => Err(Error::Failed(format!(
+            "deleting {what}: its last snapshot ({}) is {}: delete that, then start the run again",
+            snapshot.name, snapshot.status
+        ))),
+        None => Err(Error::soon(format!("{what} is being deleted"))),
+    }
+}

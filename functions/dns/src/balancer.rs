@@ -1,0 +1,50 @@
+//! The load balancers that records stand for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_elasticloadbalancingv2::Client;
+use spec::{Section, Text};
+use step::{Context, Doing, Result, UNKNOWN};
+
+use crate::record::Value;
+
+/// How many balancers one call describes.
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancers.html>
+const AT_ONCE: usize = 20;
+
+/// The load balancer a value is, if it is one and nothing else.
+pub(crate) fn named(value: &Text) -> Option<&str> {
+    let reference = value.whole()?;
+    let whole = reference.section == Section::LoadBalancers && reference.attribute.is_empty();
+    reference.name.as_deref().filter(|_| whole)
+}
+
+/// What the records that stand for a load balancer lead to, by the balancer's name in the spec.
+pub(crate) async fn find(elb: &Client, context: &Context) -> Result<BTreeMap<String, Value>> {
+    let values = context.spec.dns.values().flat_map(|zone| zone.records.values());
+    let names: BTreeSet<&str> = values.filter_map(named).collect();
+    let mut arns = BTreeMap::new();
+    for name in names {
+        let what = format!("loadBalancers.{name}");
+        let output = context.known(context.outputs.load_balancers.get(name), &what)?;
+        arns.insert(output.arn.clone(), name);
+    }
+    let unknown = |(_, name): (String, &str)| {
+        (name.to_owned(), Value::Alias { host: UNKNOWN.to_owned(), zone: UNKNOWN.to_owned() })
+    };
+    let mut found: BTreeMap<String, Value> = arns.clone().into_iter().map(unknown).collect();
+    let known: Vec<String> = arns.keys().filter(|arn| *arn != UNKNOWN).cloned().collect();
+    for arns_of in known.chunks(AT_ONCE) {
+        let described = elb.describe_load_balancers().set_load_balancer_arns(Some(arns_of.to_vec()));
+        let described =
+            described.send().await.doing(|| "describing the load balancers that records lead to")?;
+        for balancer in described.load_balancers() {
+            let name = balancer.load_balancer_arn().and_then(|arn| arns.get(arn));
+            let place = balancer.dns_name().zip(balancer.canonical_hosted_zone_id());
+            let Some((name, (host, zone))) = name.zip(place) else { continue };
+            let value = Value::Alias { host: host.to_lowercase(), zone: zone.to_owned() };
+            found.insert((*name).to_owned(), value);
+        }
+    }
+    Ok(found)
+}

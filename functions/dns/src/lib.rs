@@ -1,0 +1,205 @@
+//! The step `dns`: private hosted zones, and records in private and public ones.
+//!
+//! A private zone is ours by its `CallerReference`. A record is ours by the TXT record `_plinth.<name>` that
+//! is written beside it in the same batch and says of which environment it is: a name without one is
+//! somebody else's, and is never overwritten. A public zone is only looked up.
+
+mod balancer;
+mod proof;
+mod record;
+#[cfg(test)]
+mod tests;
+mod zone;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_elasticloadbalancingv2::Client as Elb;
+use aws_sdk_route53::Client as Route53;
+use record::{Names, Value};
+use spec::Text;
+use step::{Answer, Change, Context, Error, Operation, Result, side_by_side};
+use zone::Zone;
+
+/// In the spec, the name of the zone itself.
+const APEX: &str = "@";
+
+/// One pass.
+pub async fn handle(context: Context) -> Result<Answer> {
+    let route53 = Route53::new(&context.aws);
+    let elb = Elb::new(&context.aws);
+    match context.operation {
+        Operation::Plan => plan(&route53, &elb, &context).await,
+        Operation::Ensure => ensure(&route53, &elb, &context).await,
+        Operation::Prune => prune(&route53, &context).await,
+    }
+}
+
+/// What the spec asks for.
+struct Wanted {
+    address: String,
+    zone: String,
+    /// The VPC a private zone answers in; none for a public zone.
+    vpc: Option<String>,
+    records: Vec<record::Wanted>,
+    tags: BTreeMap<String, String>,
+}
+
+async fn wanted(elb: &Elb, context: &Context) -> Result<Vec<Wanted>> {
+    let balancers = balancer::find(elb, context).await?;
+    let zones = context.spec.dns.iter();
+    zones.map(|(name, zone)| wanted_one(context, &balancers, name, zone)).collect()
+}
+
+fn wanted_one(
+    context: &Context,
+    balancers: &BTreeMap<String, Value>,
+    name: &str,
+    zone: &spec::Zone,
+) -> Result<Wanted> {
+    let address = format!("dns.{name}");
+    let name = plain(name);
+    let vpc = if zone.private {
+        Some(context.known(context.outputs.network.as_ref(), "network")?.vpc.clone())
+    } else {
+        None
+    };
+    let record = |(word, value): (&String, &Text)| {
+        let address = format!("{address}.{word}");
+        valid(&address, word)?;
+        let value = match balancer::named(value).and_then(|balancer| balancers.get(balancer)) {
+            Some(alias) => alias.clone(),
+            None if word == APEX => {
+                return Err(Error::InvalidSpec(format!(
+                    "{address}: the zone's own name can't be a CNAME: write a load balancer, such as \
+                     ${{loadBalancers.x}}"
+                )));
+            }
+            None => Value::Name(plain(&context.render(value)?)),
+        };
+        Ok(record::Wanted { address, name: whole(word, &name), value })
+    };
+    let records = zone.records.iter().map(record).collect::<Result<_>>()?;
+    let mut tags = context.tags(&address);
+    tags.entry("Name".to_owned()).or_insert_with(|| name.clone());
+    Ok(Wanted { address, zone: name, vpc, records, tags })
+}
+
+/// Refuses what DNS takes as no name.
+/// Source: <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/DomainNameFormat.html>
+fn valid(address: &str, word: &str) -> Result<()> {
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(letter);
+    if proof::is_reserved(&plain(word)) {
+        return Err(Error::InvalidSpec(format!("{address}: names that begin like this are Plinth's own")));
+    }
+    if word == APEX || word == "*" || word.strip_prefix("*.").unwrap_or(word).split('.').all(label) {
+        return Ok(());
+    }
+    Err(Error::InvalidSpec(format!(
+        "{address}: \"{word}\" is no name in DNS: write letters, digits and hyphens, such as www, *, or @ \
+         for the zone itself"
+    )))
+}
+
+/// A record's whole name.
+fn whole(word: &str, zone: &str) -> String {
+    if word == APEX { zone.to_owned() } else { format!("{}.{zone}", plain(word)) }
+}
+
+/// A name as the spec writes it: Route 53 answers it in small letters, with a dot at its end, and `*` as
+/// its octal code.
+fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_lowercase().replace("\\052", "*")
+}
+
+async fn ensure(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answer> {
+    if context.spec.dns.is_empty() {
+        return Ok(Answer::default());
+    }
+    let wanted = wanted(elb, context).await?;
+    let zones = zone::list(route53).await?;
+    side_by_side(wanted.iter().map(|wanted| ensure_one(route53, context, &zones, wanted))).await?;
+    Ok(Answer::default())
+}
+
+async fn ensure_one(route53: &Route53, context: &Context, zones: &[Zone], wanted: &Wanted) -> Result<()> {
+    let id = zone::ensure(route53, context, zones, wanted).await?;
+    let names = record::list(route53, &wanted.zone, &id).await?;
+    record::ensure(route53, context, (&wanted.zone, &id), &names, &wanted.records).await
+}
+
+async fn plan(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answer> {
+    let wanted = wanted(elb, context).await?;
+    let places = look(route53, context).await?;
+    let mut changes = delete_dropped(route53, context, &places).await?;
+    let zones = zones(&places);
+    for wanted in &wanted {
+        let found = zone::find(context, &zones, wanted)?;
+        changes.extend(zone::plan(route53, context, found, wanted).await?);
+        let same = |place: &&Place| found.is_some_and(|found| found.id == place.zone.id);
+        let none = Names::new();
+        let names = places.iter().find(same).map_or(&none, |place| &place.names);
+        changes.extend(record::plan(context, names, &wanted.records)?);
+    }
+    Ok(Answer::changed(changes))
+}
+
+async fn prune(route53: &Route53, context: &Context) -> Result<Answer> {
+    let places = look(route53, context).await?;
+    Ok(Answer::changed(delete_dropped(route53, context, &places).await?))
+}
+
+/// A zone with its records.
+struct Place {
+    zone: Zone,
+    names: Names,
+}
+
+fn zones(places: &[Place]) -> Vec<Zone> {
+    places.iter().map(|place| place.zone.clone()).collect()
+}
+
+/// Every zone of the account, with the records of those in which some can be ours. One after the other:
+/// Route 53 takes five calls a second from the whole account.
+/// Source: <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/DNSLimitations.html#limits-api-requests>
+async fn look(route53: &Route53, context: &Context) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for zone in zone::list(route53).await? {
+        let names = if zone.may_hold_ours(context) {
+            record::list(route53, &zone.name, &zone.id).await?
+        } else {
+            Names::new()
+        };
+        places.push(Place { zone, names });
+    }
+    Ok(places)
+}
+
+/// Deletes records and private zones of ours that the spec doesn't mention; in a plan only names them.
+async fn delete_dropped(route53: &Route53, context: &Context, places: &[Place]) -> Result<Vec<Change>> {
+    let zones = zones(places);
+    let mut changes = Vec::new();
+    for Place { zone, names } in places {
+        let is_own = zone::own(context, &zones, &zone.name).is_some_and(|own| own.id == zone.id);
+        let wanted = context.spec.dns.iter().find(|(name, wanted)| {
+            plain(name) == zone.name && if zone.private { wanted.private && is_own } else { !wanted.private }
+        });
+        let words = wanted.into_iter().flat_map(|(_, wanted)| wanted.records.keys());
+        let kept: BTreeSet<String> = words.map(|word| whole(word, &zone.name)).collect();
+        let dropped = record::dropped(context, names, |name| kept.contains(name))?;
+        for dropped in &dropped {
+            changes.push(Change::delete(&dropped.address).with("name", &dropped.name));
+        }
+        let goes = zone.is_ours(context) && wanted.is_none();
+        if goes {
+            changes.push(Change::delete(format!("dns.{}", zone.name)).with("id", &zone.id));
+        }
+        if context.operation == Operation::Prune {
+            record::delete(route53, context, (&zone.name, &zone.id), dropped).await?;
+            if goes {
+                zone::delete(route53, zone).await?;
+            }
+        }
+    }
+    Ok(changes)
+}

@@ -1,0 +1,329 @@
+//! The step `file-system`: EFS file systems, their mount targets and access points, and their security
+//! groups.
+//!
+//! Ours is a file system that carries the owner's tags; it has them, and a creation token that is its
+//! name, from `CreateFileSystem` on. Mount targets are owned through it. An access point can't be changed:
+//! another is made, and the one before it goes when the run's end has come.
+
+mod access_point;
+mod mount_target;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::Client as Ec2;
+use aws_sdk_efs::{
+    Client as Efs,
+    primitives::DateTime,
+    types::{FileSystemDescription, LifeCycleState, Tag, ThroughputMode},
+};
+use jiff::Timestamp;
+use security_group::{Rule, Source};
+use spec::{FileSystem, Throughput};
+use step::{
+    Answer, Change, Context, Doing, Error, Field, FileSystemOutput, Latency, Operation, Result, UNKNOWN,
+    compare, compare_key, missing_tags, side_by_side,
+};
+
+/// What addresses of this step begin with.
+const SECTION: &str = "fileSystems.";
+
+/// The port NFS listens on.
+const NFS: u16 = 2049;
+
+/// The longest creation token.
+const LIMIT: usize = 64;
+
+/// One pass.
+pub async fn handle(context: Context) -> Result<Answer> {
+    let efs = Efs::new(&context.aws);
+    let ec2 = Ec2::new(&context.aws);
+    match context.operation {
+        Operation::Plan => plan(&efs, &ec2, &context).await,
+        Operation::Ensure => ensure(&efs, &ec2, &context).await,
+        Operation::Prune => prune(&efs, &ec2, &context).await,
+    }
+}
+
+/// What the spec asks for.
+struct Wanted {
+    key: String,
+    address: String,
+    /// The creation token, and the name that the console shows.
+    name: String,
+    throughput: ThroughputMode,
+    /// The ARN of the key it is encrypted with; none for EFS's own.
+    encryption: Option<String>,
+    subnets: Vec<String>,
+    group: security_group::Wanted,
+    access_points: Vec<access_point::Wanted>,
+    tags: BTreeMap<String, String>,
+}
+
+fn wanted(context: &Context) -> Result<Vec<Wanted>> {
+    context.spec.file_systems.iter().map(|(key, file_system)| wanted_one(context, key, file_system)).collect()
+}
+
+fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<Wanted> {
+    let network = context.known(context.outputs.network.as_ref(), "network")?;
+    let address = format!("{SECTION}{key}");
+    let name = name(context, key);
+    let nfs = Rule {
+        address: format!("{address}.group.{NFS}"),
+        port: NFS,
+        source: Source::Group(network.group.clone()),
+    };
+    let mut tags = context.tags(&address);
+    tags.entry("Name".to_owned()).or_insert_with(|| name.clone());
+    Ok(Wanted {
+        key: key.to_owned(),
+        throughput: match file_system.throughput {
+            Throughput::Bursting => ThroughputMode::Bursting,
+            Throughput::Elastic => ThroughputMode::Elastic,
+        },
+        encryption: context.key_arn()?.cloned(),
+        subnets: if network.private.is_empty() { network.public.clone() } else { network.private.clone() },
+        group: security_group::Wanted {
+            address: format!("{address}.group"),
+            name: context.name(None, &format!("{key}-files"), 255),
+            description: "Of a file system of an environment",
+            vpc: network.vpc.clone(),
+            ingress: vec![nfs],
+        },
+        access_points: access_point::wanted(context, key, file_system)?,
+        tags,
+        name,
+        address,
+    })
+}
+
+fn name(context: &Context, key: &str) -> String {
+    context.name(None, key, LIMIT)
+}
+
+async fn ensure(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
+    let wanted = wanted(context)?;
+    let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(efs, ec2, context, wanted))).await?;
+    Answer::new(BTreeMap::from_iter(outputs), Vec::new())
+}
+
+async fn ensure_one(
+    efs: &Efs,
+    ec2: &Ec2,
+    context: &Context,
+    wanted: &Wanted,
+) -> Result<(String, FileSystemOutput)> {
+    let group = security_group::ensure(ec2, context, &wanted.group).await?;
+    if find(efs, context, &wanted.name).await?.is_none() {
+        create(efs, wanted).await?;
+    }
+    let found = find(efs, context, &wanted.name).await?;
+    let found = found.ok_or_else(|| young(wanted))?;
+    refuse_other_key(&found, wanted)?;
+    // Neither mount targets nor access points are made before it is there.
+    available(&found, wanted)?;
+    update(efs, &found, wanted).await?;
+    let id = found.file_system_id();
+    let access_points = access_point::ensure(efs, id, &wanted.access_points).await?;
+    mount_target::ensure(efs, context, id, wanted, &group).await?;
+    Ok((wanted.key.clone(), FileSystemOutput { id: id.to_owned(), access_points }))
+}
+
+async fn plan(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
+    let mut changes = delete_dropped(efs, ec2, context).await?;
+    let mut outputs = BTreeMap::new();
+    for wanted in wanted(context)? {
+        let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
+        changes.extend(of_group);
+        let found = find(efs, context, &wanted.name).await?;
+        let Some(found) = found else {
+            changes.push(Change::create(&wanted.address).with("name", &wanted.name));
+            changes.extend(wanted.access_points.iter().map(access_point::Wanted::create));
+            outputs.insert(wanted.key.clone(), unknown(&wanted));
+            continue;
+        };
+        refuse_other_key(&found, &wanted)?;
+        let mut fields = difference(&found, &wanted);
+        fields.extend(mount_target::plan(efs, found.file_system_id(), &wanted, group.as_deref()).await?);
+        changes.extend(Change::update(&wanted.address, fields));
+        let (of_points, access_points) =
+            access_point::plan(efs, found.file_system_id(), &wanted.access_points).await?;
+        changes.extend(of_points);
+        let output = FileSystemOutput { id: found.file_system_id().to_owned(), access_points };
+        outputs.insert(wanted.key.clone(), output);
+    }
+    Answer::new(outputs, changes)
+}
+
+fn unknown(wanted: &Wanted) -> FileSystemOutput {
+    let points = wanted.access_points.iter().map(|point| (point.key.clone(), UNKNOWN.to_owned()));
+    FileSystemOutput { id: UNKNOWN.to_owned(), access_points: points.collect() }
+}
+
+async fn prune(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
+    Ok(Answer::changed(delete_dropped(efs, ec2, context).await?))
+}
+
+/// Deletes what is ours and the spec doesn't mention; in a plan only names it.
+async fn delete_dropped(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Vec<Change>> {
+    let keys = context.spec.file_systems.keys();
+    let kept: BTreeSet<String> = keys.map(|key| name(context, key)).collect();
+    let groups = context.spec.file_systems.keys().map(|key| format!("{SECTION}{key}.group"));
+    let kept_groups: BTreeSet<String> = groups.collect();
+    let pruning = context.operation == Operation::Prune;
+    let mut changes = Vec::new();
+    let (standing, dropped): (Vec<_>, Vec<_>) =
+        ours(efs, context).await?.into_iter().partition(|found| kept.contains(found.creation_token()));
+    for found in standing {
+        changes.extend(access_point::delete_dropped(efs, context, found.file_system_id()).await?);
+    }
+    for found in &dropped {
+        let tags = tags(found);
+        let address = context.owner().address(&tags).unwrap_or_default().to_owned();
+        changes.push(Change::delete(address).with("id", found.file_system_id()));
+    }
+    let mut groups = security_group::ours(ec2, context, SECTION).await?;
+    groups.retain(|group| {
+        security_group::address(context, group).is_some_and(|address| !kept_groups.contains(&address))
+    });
+    for group in &groups {
+        let address = security_group::address(context, group).unwrap_or_default();
+        changes.push(Change::delete(address).with("id", group.group_id().unwrap_or_default()));
+    }
+    if pruning {
+        side_by_side(dropped.iter().map(|found| delete(efs, found))).await?;
+        let group = async |group: &aws_sdk_ec2::types::SecurityGroup| {
+            let address = security_group::address(context, group).unwrap_or_default();
+            security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
+        };
+        side_by_side(groups.iter().map(group)).await?;
+    }
+    Ok(changes)
+}
+
+async fn find(efs: &Efs, context: &Context, name: &str) -> Result<Option<FileSystemDescription>> {
+    let described = efs.describe_file_systems().creation_token(name).send().await;
+    let described = described.doing(|| format!("describing EFS file system ({name})"))?;
+    let found = described.file_systems.unwrap_or_default().into_iter().find(|found| !is_gone(found));
+    if let Some(found) = &found {
+        context.owner().check(&format!("EFS file system ({name})"), &tags(found))?;
+    }
+    Ok(found)
+}
+
+/// Every file system that carries our tags.
+async fn ours(efs: &Efs, context: &Context) -> Result<Vec<FileSystemDescription>> {
+    let pages = efs.describe_file_systems().into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    let mut all = all.doing(|| "describing EFS file systems")?;
+    all.retain(|found| !is_gone(found) && context.owner().address(&tags(found)).is_some());
+    Ok(all)
+}
+
+fn is_gone(found: &FileSystemDescription) -> bool {
+    found.life_cycle_state() == &LifeCycleState::Deleted
+}
+
+fn tags(found: &FileSystemDescription) -> BTreeMap<String, String> {
+    found.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()
+}
+
+/// Waits until the file system can be used.
+fn available(found: &FileSystemDescription, wanted: &Wanted) -> Result<()> {
+    let state = found.life_cycle_state();
+    match state {
+        LifeCycleState::Available => Ok(()),
+        LifeCycleState::Deleting => Err(Error::soon(format!(
+            "EFS file system ({}) is being deleted before it can be made anew",
+            wanted.name
+        ))),
+        LifeCycleState::Error => Err(Error::Failed(format!(
+            "creating EFS file system ({}): EFS says that it failed; delete it, then start the run again",
+            wanted.name
+        ))),
+        _ => {
+            let doing = format!("EFS file system ({}) is {}", wanted.name, state.as_str());
+            Err(Latency::of("efs").wait(&doing, created(found)?))
+        }
+    }
+}
+
+fn created(found: &FileSystemDescription) -> Result<Timestamp> {
+    let seconds = DateTime::secs(found.creation_time());
+    Timestamp::from_second(seconds)
+        .map_err(|error| Error::Failed(format!("reading when a file system was made: {error}")))
+}
+
+/// What encrypts a file system is settled when it is made.
+/// Source: <https://docs.aws.amazon.com/efs/latest/ug/encryption-at-rest.html>
+fn refuse_other_key(found: &FileSystemDescription, wanted: &Wanted) -> Result<()> {
+    // EFS names its own key where it was given none.
+    let found = found.kms_key_id().filter(|_| wanted.encryption.is_some());
+    let Some(field) = compare_key(found, wanted.encryption.as_ref()) else { return Ok(()) };
+    Err(Error::Conflict(format!(
+        "EFS file system ({}) is encrypted with {}, and EFS can't change that to {}: copy its files to another \
+         file system of the spec, and drop {}",
+        wanted.name,
+        field.found.unwrap_or_default(),
+        field.wanted,
+        wanted.address,
+    )))
+}
+
+fn difference(found: &FileSystemDescription, wanted: &Wanted) -> Vec<Field> {
+    let throughput = found.throughput_mode().unwrap_or(&ThroughputMode::Bursting);
+    compare("throughput", throughput.as_str(), wanted.throughput.as_str())
+        .into_iter()
+        .chain(missing_tags(&tags(found), &wanted.tags))
+        .collect()
+}
+
+/// A file system that EFS has made and doesn't tell of yet.
+fn young(wanted: &Wanted) -> Error {
+    Error::soon(format!("EFS file system ({}) has been made and isn't seen yet", wanted.name))
+}
+
+/// The same token answers that the file system exists, so that this call can't double it.
+async fn create(efs: &Efs, wanted: &Wanted) -> Result<()> {
+    let created = efs
+        .create_file_system()
+        .creation_token(&wanted.name)
+        .encrypted(true)
+        .set_kms_key_id(wanted.encryption.clone())
+        .throughput_mode(wanted.throughput.clone())
+        .set_tags(Some(tag_list(&wanted.tags)?))
+        .send()
+        .await;
+    let doing = || format!("creating EFS file system ({})", wanted.name);
+    created.unless_absent(&["FileSystemAlreadyExists"], doing)?.map(|_| ()).ok_or_else(|| young(wanted))
+}
+
+async fn update(efs: &Efs, found: &FileSystemDescription, wanted: &Wanted) -> Result<()> {
+    let (id, name) = (found.file_system_id(), &wanted.name);
+    if found.throughput_mode().unwrap_or(&ThroughputMode::Bursting) != &wanted.throughput {
+        let update = efs.update_file_system().file_system_id(id).throughput_mode(wanted.throughput.clone());
+        update.send().await.doing(|| format!("changing the throughput of EFS file system ({name})"))?;
+    }
+    if !missing_tags(&tags(found), &wanted.tags).is_empty() {
+        let put = efs.tag_resource().resource_id(id).set_tags(Some(tag_list(&wanted.tags)?)).send().await;
+        put.doing(|| format!("tagging EFS file system ({name})"))?;
+    }
+    Ok(())
+}
+
+fn tag_list(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>> {
+    let tag = |(key, value)| Tag::builder().key(key).value(value).build();
+    let tags = tags.iter().map(tag).collect::<std::result::Result<_, _>>();
+    tags.map_err(|error| Error::Failed(format!("writing a tag: {error}")))
+}
+
+/// Deletes a file system, and first what EFS wants gone before it.
+async fn delete(efs: &Efs, found: &FileSystemDescription) -> Result<()> {
+    let id = found.file_system_id();
+    access_point::delete_all(efs, id).await?;
+    mount_target::delete_all(efs, id).await?;
+    let doing = || format!("deleting EFS file system ({})", found.creation_token());
+    let deleted = efs.delete_file_system().file_system_id(id).send().await;
+    deleted.gone(&["FileSystemNotFound"], &["FileSystemInUse"], doing)
+}

@@ -1,0 +1,6 @@
+//! The `job` Lambda.
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    step::run(job::handle).await
+}

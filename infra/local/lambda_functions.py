@@ -1,0 +1,213 @@
+"""Lambda: what a function's code and role must be, changes that take time, and policies that are empty."""
+
+import json
+from datetime import datetime
+from urllib.parse import unquote
+
+import ministack.app as ministack
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.responses import error_response_json, get_region
+from ministack.core.router import extract_access_key_id
+from ministack.services import ecr, iam, s3
+from ministack.services import lambda_svc as functions
+
+from . import lifecycle
+from .bridge import Answer
+
+SERVICE = "lambda.amazonaws.com"
+# What Lambda looks up with the caller's permissions before it puts a function into a network.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+NETWORK = ("ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs")
+
+
+class Refused(Exception):
+    """An answer instead of the one that was asked for."""
+
+    def __init__(self, answer: Answer):
+        super().__init__(answer)
+        self.answer = answer
+
+
+def install() -> None:
+    plain = ministack.SERVICE_HANDLERS["lambda"]
+
+    async def handle(method: str, path: str, headers: dict, body: bytes, query: dict) -> Answer:
+        called = iam_actions.extract_iam_action("lambda", method, path, headers, body, query) or ":"
+        action, (_, _, rest) = called.split(":")[1], unquote(path).partition("/functions/")
+        name = functions._resolve_name(rest.split("/")[0]) if rest else unquote(path).rsplit(":", 1)[-1]
+        try:
+            given = json.loads(body) if body and action in CHECKS else {}
+            for check in CHECKS.get(action, ()):
+                check(headers, query, name, given)
+        except Refused as refused:
+            return refused.answer
+        answer = await plain(method, path, headers, body, query)
+        if answer[0] in (200, 201, 202):
+            return AFTER[action](headers, query, name, answer) if action in AFTER else answer
+        return answer
+
+    ministack.SERVICE_HANDLERS["lambda"] = handle
+
+
+def _refuse(code: str, message: str, status: int = 400) -> None:
+    raise Refused(error_response_json(code, message, status))
+
+
+def _config(name: str) -> dict:
+    return functions._functions[name]["config"] if name in functions._functions else {}
+
+
+def _allowed(headers: dict, query: dict, action: str, resource: str, context: dict | None = None) -> object:
+    """Why the caller may not do this; none if it may."""
+    return iam_evaluator.enforce(
+        extract_access_key_id(headers, query), action, action.split(":")[0], get_region(),
+        resource_arn=resource, service_context=context)
+
+
+def _demand(headers: dict, query: dict, action: str, resource: str, context: dict | None = None) -> None:
+    if denied := _allowed(headers, query, action, resource, context):
+        principal = getattr(denied, "principal_arn", "")
+        raise Refused(iam_actions.access_denied_response(
+            "lambda", action, principal, "", headers=headers, resource_arn=resource))
+
+
+def _role(headers: dict, query: dict, name: str, given: dict) -> None:
+    """The caller passes the role, and Lambda assumes it, which it can't before it is known everywhere.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
+    """
+    arn = given.get("Role")
+    if not arn:
+        return
+    _demand(headers, query, "iam:PassRole", arn, {"iam:PassedToService": SERVICE})
+    role = iam._roles.get(arn.rsplit("/", 1)[-1])
+    trust = json.dumps((role or {}).get("AssumeRolePolicyDocument", ""))
+    made = (role or {}).get("CreateDate")
+    since = datetime.fromisoformat(made.replace("Z", "+00:00")).timestamp() if isinstance(made, str) else 0
+    if role is None or SERVICE not in trust or not lifecycle.ready("iam-role", since):
+        _refuse("InvalidParameterValueException",
+                "The role defined for the function cannot be assumed by Lambda.")
+
+
+def _network(headers: dict, query: dict, name: str, given: dict) -> None:
+    if (given.get("VpcConfig") or {}).get("SubnetIds"):
+        for action in NETWORK:
+            _demand(headers, query, action, "*")
+
+
+def _idle(headers: dict, query: dict, name: str, given: dict) -> None:
+    """A function takes no change, and no tags, while another change is under way.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+    https://docs.aws.amazon.com/lambda/latest/api/API_TagResource.html
+    """
+    config = _config(name)
+    if config.get("State") == "Pending":
+        _refuse("ResourceConflictException", "The operation cannot be performed at this time. The function "
+                f"is currently in the following state: {config['State']}", 409)
+    if config.get("LastUpdateStatus") == "InProgress":
+        _refuse("ResourceConflictException", "The operation cannot be performed at this time. An update is "
+                f"in progress for resource: {config['FunctionArn']}", 409)
+
+
+def _code(headers: dict, query: dict, name: str, given: dict) -> None:
+    """Code is there, is of the function's kind, and may be read by the caller.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_FunctionCode.html
+    """
+    code, kind = given.get("Code", given), _config(name).get("PackageType")
+    if "S3Bucket" in code:
+        bucket, key = code["S3Bucket"], code.get("S3Key", "")
+        _demand(headers, query, "s3:GetObject", f"arn:aws:s3:::{bucket}/{key}")
+        if s3.bucket_region(bucket) == get_region() and s3._get_object_data(bucket, key) is None:
+            _refuse("InvalidParameterValueException", "Error occurred while GetObject. S3 Error Code: "
+                    "NoSuchKey. S3 Error Message: The specified key does not exist.")
+    if "ImageUri" in code and not _digest(code["ImageUri"]):
+        _refuse("InvalidParameterValueException",
+                f"Source image {code['ImageUri']} does not exist. Provide a valid source image.")
+    if kind and ("ImageUri" in code) != (kind == "Image"):
+        wrong = "ImageUri" if kind == "Zip" else "ZipFile, S3Bucket or S3Key"
+        _refuse("InvalidParameterValueException",
+                f"Please don't provide {wrong} when updating a function with packageType {kind}.")
+
+
+def _digest(uri: str) -> str | None:
+    """The digest of an image in a repository of this account."""
+    name = uri.split("/", 1)[-1]
+    if "@" in name:
+        name, digest = name.split("@", 1)
+        found = ecr._find_image(name, {"imageDigest": digest})
+    else:
+        name, _, tag = name.partition(":")
+        found = ecr._find_image(name, {"imageTag": tag or "latest"})
+    return found and found["imageDigest"]
+
+
+def _made(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
+    return _resolved(json.loads(answer[2])["FunctionName"], answer)
+
+
+def _put(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
+    return _active(headers, query, name, _resolved(name, answer))
+
+
+def _resolved(name: str, answer: Answer) -> Answer:
+    """Of an image Lambda keeps the digest that its tag stood for.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_FunctionCodeLocation.html
+    """
+    config = _config(name)
+    if config.get("ImageUri"):
+        digest = _digest(config["ImageUri"])
+        config["CodeSha256"] = digest.removeprefix("sha256:")
+        repository = config["ImageUri"].split("@")[0].rsplit(":", 1)[0]
+        functions._functions[name]["resolved"] = f"{repository}@{digest}"
+        return *answer[:2], json.dumps({**json.loads(answer[2]), "CodeSha256": config["CodeSha256"]}).encode()
+    return answer
+
+
+def _active(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
+    """A function that is being changed goes on with what it was: only LastUpdateStatus tells of the change.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+    """
+    state = {"State": "Active", "StateReason": "", "StateReasonCode": ""}
+    _config(name).update(state)
+    return *answer[:2], json.dumps({**json.loads(answer[2]), **state}).encode()
+
+
+def _told(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
+    """Whoever may not list tags isn't told them; an image is told with its digest.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
+    """
+    told = json.loads(answer[2])
+    if _allowed(headers, query, "lambda:ListTags", told["Configuration"]["FunctionArn"]):
+        del told["Tags"]
+        told["TagsError"] = {"ErrorCode": "AccessDeniedException",
+                             "Message": "not authorized to perform: lambda:ListTags"}
+    if resolved := functions._functions[name].get("resolved"):
+        told["Code"]["ResolvedImageUri"] = resolved
+    return *answer[:2], json.dumps(told).encode()
+
+
+def _policy(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
+    """A function nobody else may call has no policy.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetPolicy.html
+    """
+    if json.loads(json.loads(answer[2])["Policy"])["Statement"]:
+        return answer
+    return error_response_json(
+        "ResourceNotFoundException", "The resource you requested does not exist.", 404)
+
+
+CHECKS = {
+    "CreateFunction": (_role, _network, _code),
+    "UpdateFunctionConfiguration": (_idle, _role, _network),
+    "UpdateFunctionCode": (_idle, _code),
+    "PublishVersion": (_idle,),
+    "TagResource": (_idle,),
+}
+AFTER = {"CreateFunction": _made, "UpdateFunctionConfiguration": _active, "UpdateFunctionCode": _put,
+         "GetFunction": _told, "GetPolicy": _policy}

@@ -722,7 +722,9 @@ async fn a_class_that_is_not_orderable_is_refused_with_one_that_is() {
 async fn storage_that_a_class_does_not_take_is_refused() {
     let mut rules = standing_rules(Vec::new(), Vec::new());
     rules.extend([offers(OFFERED), runs_on(Some("db.t4g.micro"), &["16.10"], &["db.t4g.micro"])]);
-    let error = planned(&rules, &PLAIN.replace("100", "10")).await.unwrap_err();
+    let mut context = context(PLAIN, Operation::Plan);
+    context.spec.databases.get_mut("main").expect("a database").storage = Some(10);
+    let error = plan(&clients(&rules), &context).await.unwrap_err();
     assert_eq!(error.kind(), "InvalidSpec");
     assert!(error.to_string().contains("takes 20 to 65536 GiB, not 10"), "{error}");
 }
@@ -1173,7 +1175,8 @@ async fn a_prune_keeps_what_the_spec_mentions_and_leaves_what_is_not_ours() {
 
 #[tokio::test]
 async fn an_aurora_database_needs_a_size() {
-    let spec = "engine: aurora-mysql";
-    let error = planned(&standing_rules(Vec::new(), Vec::new()), spec).await.unwrap_err();
-    assert_eq!(error.kind(), "InvalidSpec");
+    let mut context = context("engine: aurora-mysql, serverless: { min: 1, max: 2 }", Operation::Plan);
+    context.spec.databases.get_mut("main").expect("a database").serverless = None;
+    let rules = standing_rules(Vec::new(), Vec::new());
+    assert_eq!(plan(&clients(&rules), &context).await.unwrap_err().kind(), "InvalidSpec");
 }

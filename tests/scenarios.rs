@@ -178,12 +178,10 @@ async fn what_serves_from_databases_over_https_comes_up_stays_as_it_is_and_goes(
     lives(&local, "serves", SERVES, None).await;
 
     local.control("POST", "scale", Some(json!({ "scale": 0.02 })));
-    let version = local.upload("serves", SERVES).await;
+    let waits = waits(&local, "serves", SERVES, None).await;
     for thing in ["Aurora cluster (serves-aurora) is creating", "RDS instance", "certificate"] {
-        local.waiting("serves", thing).await;
+        assert!(waits.iter().any(|wait| wait.contains(thing)), "nothing waited for a {thing}: {waits:#?}");
     }
-    let settled = |status: &Status| status.version.as_ref() == Some(&version) && tests::settled(status);
-    assert_eq!(local.status("serves", settled).await.state, EnvironmentState::Ready);
     local.destroy("serves").await;
     zones.delete_hosted_zone().id(zone).send().await.expect("an empty zone");
 }
@@ -263,22 +261,19 @@ async fn services_wait_for_what_they_mount_and_for_those_they_come_after() {
     local.destroy("stores").await;
 }
 
-#[tokio::test]
-async fn what_takes_time_is_waited_for_by_looking_again() {
-    let local = Local::take().await;
-    let before = local.inventory();
-    local.control("POST", "scale", Some(json!({ "scale": 0.05 })));
-    let (name, spec) = ("question-answering", tests::file("examples/question-answering.yaml"));
-    let version = local.upload(name, &spec).await;
+/// What the steps of a run wait for, until it is ready. `image` is pushed when the run asks for it.
+async fn waits(local: &Local, name: &str, spec: &str, image: Option<(&str, &str)>) -> BTreeSet<String> {
+    let version = local.upload(name, spec).await;
     let mut waits = BTreeSet::new();
-    let mut put = false;
+    let mut image = image;
     loop {
         for step in local.steps(name).await.into_iter().filter(|step| step.status == State::Waiting) {
             waits.insert(step.message.unwrap_or_default());
         }
-        if !put && waits.iter().any(|wait| wait.contains("docker push")) {
-            local.put_image("ecs-repo", "latest").await;
-            put = true;
+        if waits.iter().any(|wait| wait.contains("docker push"))
+            && let Some((repository, tag)) = image.take()
+        {
+            local.put_image(repository, tag).await;
         }
         let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key(name)).await;
         if let Ok(status) = status
@@ -286,10 +281,19 @@ async fn what_takes_time_is_waited_for_by_looking_again() {
             && tests::settled(&status)
         {
             assert_eq!(status.state, EnvironmentState::Ready, "{:?}", status.fault);
-            break;
+            return waits;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn what_takes_time_is_waited_for_by_looking_again() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    local.control("POST", "scale", Some(json!({ "scale": 0.05 })));
+    let (name, spec) = ("question-answering", tests::file("examples/question-answering.yaml"));
+    let waits = waits(&local, name, &spec, Some(("ecs-repo", "latest"))).await;
     for thing in ["NAT gateway", "VPC endpoint", "load balancer", "VPC link", "tasks run"] {
         assert!(waits.iter().any(|wait| wait.contains(thing)), "nothing waited for a {thing}: {waits:#?}");
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use step::EnvironmentState;
 use tests::Local;
 
-/// A part of every section, with an image that anybody may pull.
+/// A service behind a balancer and an API, with an image that anybody may pull.
 fn spec(name: &str) -> String {
     format!(
         "

@@ -369,9 +369,16 @@ impl Local {
         secrets.put_secret_value().secret_id(id).secret_string(value).send().await.expect("a value");
     }
 
-    /// Whether an environment's lock is free.
+    /// Whether an environment's lock is free, or is so soon: a run's status is written before it lets go.
     pub async fn is_free(&self, name: &str) -> bool {
-        self.s3().head_object().bucket(BUCKET).key(step::lock_key(name)).send().await.is_err()
+        for _ in 0..50 {
+            let head = self.s3().head_object().bucket(BUCKET).key(step::lock_key(name)).send().await;
+            if head.is_err() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        false
     }
 }
 

@@ -23,13 +23,15 @@ use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, Faults};
 pub use parse::{SIZE_LIMIT, parse};
-pub use reference::{Part, Reference, Section, Text};
+pub use reference::{Part, Reference, Section, Text, named_services};
 pub use schema::schema;
 pub use section::api::{Api, ApiKind, Period, Quota, Route, UsagePlan};
 pub use section::bucket::Bucket;
 pub use section::certificate::Certificate;
-pub use section::cluster::{Capacity, Cluster};
+pub use section::check::HttpCheck;
+pub use section::cluster::{Capacity, Cluster, Instances};
 pub use section::database::{Database, Engine, Serverless};
+pub use section::deployer::{Deployer, Oidc};
 pub use section::dns::Zone;
 pub use section::file_system::{AccessPoint, FileSystem, Throughput};
 pub use section::function::Function;
@@ -41,8 +43,12 @@ pub use section::load_balancer::{
 pub use section::network::{Nat, Network};
 pub use section::repository::{Repository, Untagged};
 pub use section::role::{Role, Statement};
+pub use section::schedule::Schedule;
 pub use section::secret::{Generate, Secret};
-pub use section::service::{Architecture, Check, Health, Logs, Placement, Service, ServiceRole};
+pub use section::service::{
+    After, Architecture, Check, Condition, Deployment, Health, Logs, NetworkMode, Placement, Scale, Service,
+    ServiceRole, Sidecar,
+};
 pub use value::Duration;
 pub use wave::{Wave, waves};
 
@@ -65,6 +71,9 @@ pub struct Spec {
     /// Tags for every resource, beside Plinth's own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// What happens by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// The VPC and what is in it. Made with its defaults where something needs a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
@@ -80,6 +89,9 @@ pub struct Spec {
     /// ECR repositories.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub repositories: BTreeMap<String, Repository>,
+    /// Who may push images to these repositories: roles or users for CI systems.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deployers: BTreeMap<String, Deployer>,
     /// S3 buckets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub buckets: BTreeMap<String, Bucket>,
@@ -116,6 +128,9 @@ pub struct Spec {
     /// DNS records, by their zone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dns: BTreeMap<String, Zone>,
+    /// What must answer over HTTP in the end, as seen from outside the VPC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<HttpCheck>,
 }
 
 /// The versions of the language this crate reads.
@@ -134,11 +149,13 @@ impl Spec {
             name: name.to_owned(),
             region: None,
             tags: BTreeMap::new(),
+            schedule: None,
             network: None,
             key: None,
             secrets: BTreeMap::new(),
             roles: BTreeMap::new(),
             repositories: BTreeMap::new(),
+            deployers: BTreeMap::new(),
             buckets: BTreeMap::new(),
             file_systems: BTreeMap::new(),
             databases: BTreeMap::new(),
@@ -151,6 +168,7 @@ impl Spec {
             services: BTreeMap::new(),
             apis: BTreeMap::new(),
             dns: BTreeMap::new(),
+            checks: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use ipnet::Ipv4Net;
 
-use crate::{Cluster, Network, Spec};
+use crate::{Capacity, Cluster, Network, NetworkMode, Spec};
 
 /// The addresses of a VPC whose spec says none.
 const CIDR: &str = "10.0.0.0/16";
@@ -10,7 +10,12 @@ const CIDR: &str = "10.0.0.0/16";
 /// The smallest prefix of a subnet that is cut by us: 4,096 addresses.
 const PREFIX: u8 = 20;
 
-/// Makes a network and a cluster where something needs them, and cuts a new VPC into subnets.
+/// What a task on Fargate has where its spec doesn't say: CPU units, and MiB of memory.
+const CPU: u32 = 256;
+const MEMORY: u32 = 512;
+
+/// Makes a network and a cluster where something needs them, cuts a new VPC into subnets, and says of each task
+/// how large it is and how it is connected.
 pub(crate) fn normalise(spec: &mut Spec) {
     let needed = !spec.services.is_empty()
         || !spec.load_balancers.is_empty()
@@ -18,15 +23,34 @@ pub(crate) fn normalise(spec: &mut Spec) {
         || !spec.databases.is_empty()
         || !spec.jobs.is_empty()
         || spec.functions.values().any(|function| function.vpc)
-        || spec.dns.values().any(|zone| zone.private);
+        || spec.dns.values().any(|zone| zone.private)
+        || spec.cluster.as_ref().is_some_and(|cluster| cluster.instances.is_some());
     if needed {
         spec.network.get_or_insert_default();
     }
     if !spec.services.is_empty() || !spec.jobs.is_empty() {
         spec.cluster.get_or_insert_with(Cluster::default);
     }
+    tasks(spec);
     if let Some(network) = spec.network.as_mut().filter(|network| network.vpc.is_none()) {
         addresses(network);
+    }
+}
+
+fn tasks(spec: &mut Spec) {
+    let capacity = spec.cluster.as_ref().map(|cluster| cluster.capacity).unwrap_or_default();
+    let services = spec.services.values_mut();
+    let services = services.map(|service| (&mut service.cpu, &mut service.memory, &mut service.network_mode));
+    let jobs = spec.jobs.values_mut();
+    let jobs = jobs.map(|job| (&mut job.cpu, &mut job.memory, &mut job.network_mode));
+    for (cpu, memory, mode) in services.chain(jobs) {
+        if capacity == Capacity::Ec2 {
+            mode.get_or_insert(NetworkMode::Bridge);
+        } else {
+            cpu.get_or_insert(CPU);
+            memory.get_or_insert(MEMORY);
+            mode.get_or_insert(NetworkMode::Awsvpc);
+        }
     }
 }
 

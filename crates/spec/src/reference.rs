@@ -1,9 +1,10 @@
 //! References: `${services.api.host}` in a string of the spec.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
 /// What a reference can begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +39,7 @@ pub enum Section {
     Cluster,
     /// `${functions.x}`: a function as a target.
     Functions,
-    /// `${services.x}`: a service as a target.
+    /// `${services.x}`: a service as a target; `.host`: its name in the VPC.
     Services,
     /// `${apis.x.url}`: where an API answers.
     Apis,
@@ -239,6 +240,27 @@ impl fmt::Display for Text {
             Part::Reference(reference) => write!(f, "${{{reference}}}"),
         })
     }
+}
+
+/// The services whose names in the VPC a spec refers to, `${services.x.host}`, wherever that stands.
+pub fn named_services(spec: &crate::Spec) -> BTreeSet<String> {
+    fn collect(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::String(text) => {
+                let Ok(text) = text.parse::<Text>() else { return };
+                let named = text.references().filter(|reference| {
+                    reference.section == Section::Services && reference.attribute == ["host"]
+                });
+                found.extend(named.filter_map(|reference| reference.name.clone()));
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            Value::Object(fields) => fields.values().for_each(|field| collect(field, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    collect(&serde_json::to_value(spec).unwrap_or_default(), &mut found);
+    found
 }
 
 impl Serialize for Text {

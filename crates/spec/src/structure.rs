@@ -214,5 +214,9 @@ fn references(value: &Value, path: &mut Vec<String>, places: &Places, found: &mu
 fn takes_references(path: &[String]) -> bool {
     let Some((name, above)) = path.split_last() else { return false };
     let field = schema::at(above).and_then(|schema| schema::field(schema, name));
-    field.and_then(|field| field.get("$ref")).is_some_and(|name| name == "#/$defs/Text")
+    let is_text = |schema: &Value| schema.get("$ref").is_some_and(|name| name == "#/$defs/Text");
+    field.is_some_and(|field| {
+        let forms = schema::resolved(field).get("anyOf").and_then(Value::as_array);
+        is_text(field) || forms.is_some_and(|forms| forms.iter().any(is_text))
+    })
 }

@@ -48,7 +48,7 @@ fn after(spec: &Spec) -> BTreeMap<String, BTreeSet<String>> {
     let first = spec.jobs.iter().filter(|(_, job)| job.when == When::BeforeServices && job.after.is_empty());
     let first: BTreeSet<String> = first.map(|(key, _)| format!("{JOBS}{key}")).collect();
     let services = spec.services.iter().map(|(key, service)| {
-        let named = service.after.iter().map(|name| address(name)).filter(known);
+        let named = service.after.names().into_iter().map(|name| address(name)).filter(known);
         (format!("{SERVICES}{key}"), first.iter().cloned().chain(named).collect())
     });
     let jobs = spec.jobs.iter().map(|(key, job)| {

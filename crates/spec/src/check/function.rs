@@ -1,6 +1,9 @@
 //! Functions and jobs.
 
-use super::{Check, service, statements};
+use super::{
+    Check, service, statements,
+    task::{self, Task},
+};
 use crate::{Section, When, structure::instead};
 
 pub(super) fn check(check: &mut Check<'_>) {
@@ -58,9 +61,18 @@ fn jobs(check: &mut Check<'_>) {
     let known: Vec<&str> = spec.services.keys().map(String::as_str).collect();
     for (key, job) in &spec.jobs {
         let path = ["jobs", key];
-        service::size(check, &path, job.cpu, job.memory);
-        service::placed(check, &path, job.placement);
-        service::mounted_paths(check, &path, job.mounts.keys());
+        task::check(
+            check,
+            &Task {
+                path,
+                cpu: job.cpu,
+                memory: job.memory,
+                reservation: job.memory_reservation,
+                mode: job.network_mode,
+                placement: job.placement,
+                mounts: &job.mounts,
+            },
+        );
         for name in job.environment.keys() {
             service::variable(check, &path, name);
         }

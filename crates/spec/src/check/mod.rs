@@ -2,12 +2,15 @@
 //! in each a function for each rule.
 
 mod api;
+mod cluster;
 mod database;
 mod function;
 mod name;
 mod network;
 mod reference;
+mod schedule;
 mod service;
+mod task;
 
 use crate::{Kind, Protocol, Scheme, Spec, structure::Found, tree::Places};
 
@@ -38,10 +41,14 @@ pub(crate) fn faults(spec: &Spec, name: Option<&str>, places: &Places) -> Vec<Fo
     object_name(&mut check, name);
     region(&mut check);
     tags(&mut check);
+    schedule::check(&mut check);
     name::check(&mut check);
     network::check(&mut check);
     key(&mut check);
     secrets(&mut check);
+    deployers(&mut check);
+    http_checks(&mut check);
+    cluster::check(&mut check);
     roles(&mut check);
     repositories(&mut check);
     buckets(&mut check);
@@ -121,6 +128,9 @@ fn key(check: &mut Check<'_>) {
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html>
 fn secrets(check: &mut Check<'_>) {
     for (key, secret) in &check.spec.secrets {
+        if secret.generate.is_some() && secret.compose.is_some() {
+            check.fault(&["secrets", key], "a value is generated or composed; leave one of the two out");
+        }
         let Some(recovery) = secret.recovery else { continue };
         if !recovery.whole_days().is_some_and(|days| days == 0 || (7..=30).contains(&days)) {
             check.fault(
@@ -171,6 +181,39 @@ fn statements(check: &mut Check<'_>, path: &[&str], allow: &[crate::Statement], 
     }
 }
 
+fn deployers(check: &mut Check<'_>) {
+    for (key, deployer) in &check.spec.deployers {
+        if deployer.oidc.is_some() == deployer.user {
+            check.fault(
+                &["deployers", key],
+                "say how it proves who it is: `oidc: { issuer: …, subject: … }`, or `user: true`",
+            );
+        }
+        if check.spec.repositories.is_empty() {
+            check.fault(&["deployers", key], "the spec has no repositories that it could push to");
+        }
+    }
+}
+
+fn http_checks(check: &mut Check<'_>) {
+    for (index, found) in check.spec.checks.iter().enumerate() {
+        let index = index.to_string();
+        let url = found.url.to_string();
+        if !["http://", "https://", "${apis."].iter().any(|begin| url.starts_with(begin)) {
+            check.fault(
+                &["checks", &index],
+                format!("\"{url}\" is no address; it begins with https:// or http://"),
+            );
+        }
+        if !(1..=3600).contains(&found.deadline.seconds()) {
+            check.fault(
+                &["checks", &index, "deadline"],
+                format!("{} is out of range; write 1s to 1h", found.deadline),
+            );
+        }
+    }
+}
+
 fn repositories(check: &mut Check<'_>) {
     for (key, repository) in &check.spec.repositories {
         let Some(untagged) = &repository.untagged else { continue };
@@ -194,6 +237,12 @@ fn buckets(check: &mut Check<'_>) {
                     format!("objects expire after whole days, not {expire}; write 1d or more"),
                 );
             }
+        }
+        if bucket.protect && bucket.force_delete {
+            check.fault(
+                &["buckets", key, "forceDelete"],
+                "a protected bucket isn't deleted; leave one of the two out",
+            );
         }
         if bucket.expire_versions.is_some() && !bucket.versioned {
             check.fault(
@@ -280,6 +329,9 @@ fn label(label: &str) -> bool {
 
 fn balancers(check: &mut Check<'_>) {
     for (key, balancer) in &check.spec.load_balancers {
+        if balancer.existing {
+            existing(check, key, balancer);
+        }
         let mut ports = std::collections::BTreeMap::new();
         for (name, listener) in &balancer.listeners {
             if let Some(other) = ports.insert(listener.port, name) {
@@ -288,11 +340,45 @@ fn balancers(check: &mut Check<'_>) {
                     format!("port {} is the listener {other}'s already", listener.port),
                 );
             }
-            speaks(check, key, name, balancer, listener);
-            answers(check, key, name, balancer, listener);
+            if !balancer.existing {
+                speaks(check, key, name, balancer, listener);
+                answers(check, key, name, balancer, listener);
+            }
             rules(check, key, name, listener);
         }
-        placed(check, key, balancer);
+        if !balancer.existing {
+            placed(check, key, balancer);
+        }
+    }
+}
+
+/// On listeners of somebody else, ours are rules and certificates.
+fn existing(check: &mut Check<'_>, key: &str, balancer: &crate::Balancer) {
+    if balancer.name.is_none() {
+        check.fault(&["loadBalancers", key, "existing"], "which balancer? write its `name` beside it");
+    }
+    if balancer.kind == Kind::Network {
+        check.fault(
+            &["loadBalancers", key, "type"],
+            "a listener of a network balancer has one target and can't be shared; make a balancer of your own",
+        );
+    }
+    for (name, listener) in &balancer.listeners {
+        let path = ["loadBalancers", key, "listeners", name];
+        let said = [
+            ("default", listener.default.is_some()),
+            ("redirect", listener.redirect.is_some()),
+            ("protocol", listener.protocol.is_some()),
+        ];
+        for (field, _) in said.into_iter().filter(|(_, said)| *said) {
+            check.fault(
+                &[&path[..], &[field]].concat(),
+                format!("the listener exists and its `{field}` is somebody else's; leave the line out"),
+            );
+        }
+        if listener.rules.is_empty() {
+            check.fault(&path, "write the `rules` that are put on this listener");
+        }
     }
 }
 

@@ -36,10 +36,11 @@ fn plain(key: &str) -> bool {
 
 fn keys(check: &mut Check<'_>) {
     let spec = check.spec;
-    let sections: [(&str, Vec<&String>); 12] = [
+    let sections: [(&str, Vec<&String>); 13] = [
         ("secrets", spec.secrets.keys().collect()),
         ("roles", spec.roles.keys().collect()),
         ("repositories", spec.repositories.keys().collect()),
+        ("deployers", spec.deployers.keys().collect()),
         ("buckets", spec.buckets.keys().collect()),
         ("fileSystems", spec.file_systems.keys().collect()),
         ("databases", spec.databases.keys().collect()),
@@ -58,6 +59,11 @@ fn keys(check: &mut Check<'_>) {
     for (key, file_system) in &spec.file_systems {
         for name in file_system.access_points.keys() {
             key_of(check, &["fileSystems", key, "accessPoints", name]);
+        }
+    }
+    for (key, service) in &spec.services {
+        for name in service.sidecars.keys() {
+            key_of(check, &["services", key, "sidecars", name]);
         }
     }
     for (balancer, listener, name) in spec.load_balancers.iter().flat_map(|(key, balancer)| {
@@ -125,6 +131,13 @@ fn roles(check: &Check<'_>) -> Named {
         if job.role.is_some() {
             all.push((derived(check, &format!("{key}-job-task")), path));
         }
+    }
+    if check.spec.cluster.as_ref().is_some_and(|cluster| cluster.instances.is_some()) {
+        all.push((derived(check, "instances"), vec!["cluster".to_owned(), "instances".to_owned()]));
+    }
+    for (key, deployer) in check.spec.deployers.iter().filter(|(_, deployer)| !deployer.user) {
+        let name = deployer.name.clone().unwrap_or_else(|| derived(check, &format!("{key}-deployer")));
+        all.push((name, vec!["deployers".to_owned(), key.clone()]));
     }
     for key in check.spec.functions.keys() {
         let path = vec!["functions".to_owned(), key.clone()];

@@ -1,7 +1,11 @@
 //! References: to what is there, of a kind that fits where they stand.
 
-use super::Check;
-use crate::{Part, Reference, Section, Statement, Text, structure::instead};
+use std::collections::BTreeMap;
+
+use super::{Check, task};
+use crate::{
+    Job, NetworkMode, Part, Reference, Section, Service, Sidecar, Statement, Text, structure::instead,
+};
 
 /// Where a reference stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,12 @@ enum Use {
     Certificate,
     /// What a DNS record stands for.
     Record,
+    /// A secret that is made of others.
+    Compose,
+    /// What instances mount.
+    InstanceMount,
+    /// An address that must answer in the end.
+    Check,
 }
 
 pub(super) fn check(check: &mut Check<'_>) {
@@ -44,42 +54,19 @@ pub(super) fn check(check: &mut Check<'_>) {
             }
         }
     }
-    for (key, service) in &spec.services {
-        text(check, &["services", key, "image"], &service.image, Use::Plain);
-        for (field, words) in [("command", &service.command), ("entryPoint", &service.entry_point)] {
-            for (index, word) in words.iter().enumerate() {
-                text(check, &["services", key, field, &index.to_string()], word, Use::Plain);
-            }
-        }
-        for (name, value) in &service.labels {
-            text(check, &["services", key, "labels", name], value, Use::Plain);
-        }
-        for (path, mounted) in &service.mounts {
-            text(check, &["services", key, "mounts", path], mounted, Use::Mount);
-        }
-        for (name, value) in &service.environment {
-            text(check, &["services", key, "environment", name], value, Use::Variable);
-        }
-        if let Some(role) = &service.role {
-            statements(check, &["services", key, "role"], &role.allow);
+    tasks(check);
+    for (key, secret) in &spec.secrets {
+        if let Some(compose) = &secret.compose {
+            text(check, &["secrets", key, "compose"], compose, Use::Compose);
         }
     }
-    for (key, job) in &spec.jobs {
-        text(check, &["jobs", key, "image"], &job.image, Use::Plain);
-        for (field, words) in [("command", &job.command), ("entryPoint", &job.entry_point)] {
-            for (index, word) in words.iter().enumerate() {
-                text(check, &["jobs", key, field, &index.to_string()], word, Use::Plain);
-            }
-        }
-        for (path, mounted) in &job.mounts {
-            text(check, &["jobs", key, "mounts", path], mounted, Use::Mount);
-        }
-        for (name, value) in &job.environment {
-            text(check, &["jobs", key, "environment", name], value, Use::Variable);
-        }
-        if let Some(role) = &job.role {
-            statements(check, &["jobs", key, "role"], &role.allow);
-        }
+    for (path, mounted) in
+        spec.cluster.iter().flat_map(|cluster| &cluster.instances).flat_map(|found| &found.mounts)
+    {
+        text(check, &["cluster", "instances", "mounts", path], mounted, Use::InstanceMount);
+    }
+    for (index, found) in spec.checks.iter().enumerate() {
+        text(check, &["checks", &index.to_string()], &found.url, Use::Check);
     }
     for (key, function) in &spec.functions {
         for (field, code) in [("zip", &function.zip), ("image", &function.image)] {
@@ -104,6 +91,56 @@ pub(super) fn check(check: &mut Check<'_>) {
     }
 }
 
+/// What is started in a container, as services, their sidecars and jobs say it.
+struct Container<'a> {
+    image: &'a Text,
+    entry_point: &'a [Text],
+    command: &'a [Text],
+    environment: &'a BTreeMap<String, Text>,
+    mounts: &'a BTreeMap<String, Text>,
+}
+
+fn tasks(check: &mut Check<'_>) {
+    let spec = check.spec;
+    for (key, service) in &spec.services {
+        let Service { image, entry_point, command, environment, mounts, .. } = service;
+        container(check, &["services", key], &Container { image, entry_point, command, environment, mounts });
+        for (name, value) in &service.labels {
+            text(check, &["services", key, "labels", name], value, Use::Plain);
+        }
+        if let Some(role) = &service.role {
+            statements(check, &["services", key, "role"], &role.allow);
+        }
+        for (name, sidecar) in &service.sidecars {
+            let Sidecar { image, entry_point, command, environment, mounts, .. } = sidecar;
+            let path = ["services", key, "sidecars", name];
+            container(check, &path, &Container { image, entry_point, command, environment, mounts });
+        }
+    }
+    for (key, job) in &spec.jobs {
+        let Job { image, entry_point, command, environment, mounts, .. } = job;
+        container(check, &["jobs", key], &Container { image, entry_point, command, environment, mounts });
+        if let Some(role) = &job.role {
+            statements(check, &["jobs", key, "role"], &role.allow);
+        }
+    }
+}
+
+fn container(check: &mut Check<'_>, path: &[&str], found: &Container<'_>) {
+    text(check, &[path, &["image"]].concat(), found.image, Use::Plain);
+    for (field, words) in [("command", found.command), ("entryPoint", found.entry_point)] {
+        for (index, word) in words.iter().enumerate() {
+            text(check, &[path, &[field, &index.to_string()]].concat(), word, Use::Plain);
+        }
+    }
+    for (mounted, found) in found.mounts {
+        text(check, &[path, &["mounts", mounted]].concat(), found, Use::Mount);
+    }
+    for (name, value) in found.environment {
+        text(check, &[path, &["environment", name]].concat(), value, Use::Variable);
+    }
+}
+
 fn statements(check: &mut Check<'_>, path: &[&str], allow: &[Statement]) {
     for (index, statement) in allow.iter().enumerate() {
         for (number, resource) in statement.resources.iter().enumerate() {
@@ -115,11 +152,17 @@ fn statements(check: &mut Check<'_>, path: &[&str], allow: &[Statement]) {
 }
 
 fn text(check: &mut Check<'_>, path: &[&str], text: &Text, place: Use) {
-    if place == Use::Mount && text.whole().is_none_or(|reference| reference.section != Section::FileSystems) {
+    let is_file_system = text.whole().is_some_and(|reference| reference.section == Section::FileSystems);
+    if place == Use::Mount && !is_file_system && !task::is_directory(text) {
         check.fault(
             path,
-            "write what is mounted: ${fileSystems.x}, or an access point of it, ${fileSystems.x.y}",
+            "write what is mounted: ${fileSystems.x}, an access point of it, ${fileSystems.x.y}, or on instances a \
+             directory of theirs, /mnt/data",
         );
+        return;
+    }
+    if place == Use::InstanceMount && !is_file_system {
+        check.fault(path, "instances mount a file system: ${fileSystems.x}");
         return;
     }
     let receives =
@@ -176,7 +219,12 @@ fn fits(check: &Check<'_>, reference: &Reference, place: Use, whole: bool) -> Re
     if reference.attribute.len() > 1 {
         return Err("at most one word follows a name".to_owned());
     }
+    if place == Use::Compose {
+        return composed(check, reference, attribute);
+    }
     let known = match (reference.section, attribute) {
+        (Section::Apis, Some("url")) => place == Use::Check,
+        (Section::Services, Some("host")) if place != Use::Target => return host(check, reference, place),
         (Section::Environment | Section::Region | Section::Account | Section::Roles, None)
         | (Section::Cluster | Section::Databases, Some("name"))
         | (Section::Key, Some("arn" | "id"))
@@ -209,7 +257,7 @@ fn remedy(section: Section) -> &'static str {
         Section::Databases => "a database has `.host`, `.port` and `.name`",
         Section::Certificates => "a certificate can only be a listener's",
         Section::LoadBalancers => "a load balancer has `.host` and `.arn`",
-        Section::Services => "a service can only be who answers a listener",
+        Section::Services => "a service is who answers a listener; elsewhere write its `.host`",
         Section::Functions => "a function can only be who answers a listener of an application balancer",
         Section::Apis => "APIs are made after services and roles, which therefore can't know of them",
         Section::Secrets => "a secret has the keys of its value",
@@ -226,7 +274,10 @@ fn before_roles(place: Use) -> Result<(), String> {
 
 /// A file system is mounted, whole or at an access point that it has.
 fn mounted(check: &Check<'_>, reference: &Reference, point: Option<&str>, place: Use) -> Result<(), String> {
-    if place != Use::Mount {
+    if place == Use::InstanceMount && point.is_some() {
+        return Err("instances mount whole file systems; leave the access point out".to_owned());
+    }
+    if place != Use::Mount && place != Use::InstanceMount {
         return Err(remedy(Section::FileSystems).to_owned());
     }
     let (Some(name), Some(point)) = (&reference.name, point) else { return Ok(()) };
@@ -239,6 +290,38 @@ fn mounted(check: &Check<'_>, reference: &Reference, point: Option<&str>, place:
         return Err("the file system has no access points".to_owned());
     }
     Err(format!("there is no access point \"{point}\"; {}", instead(point, &known)))
+}
+
+/// A service has a name in the VPC where its tasks have addresses of their own.
+fn host(check: &Check<'_>, reference: &Reference, place: Use) -> Result<(), String> {
+    let service = reference.name.as_ref().and_then(|name| check.spec.services.get(name));
+    if service.is_some_and(|service| service.network_mode == Some(NetworkMode::Bridge)) {
+        return Err("in bridge mode a service has no name of its own; reach it through a balancer's `.host`"
+            .to_owned());
+    }
+    match place {
+        Use::Plain | Use::Variable | Use::Compose | Use::Record => Ok(()),
+        _ => Err(remedy(Section::Services).to_owned()),
+    }
+}
+
+/// A secret is made of other secrets and of names, which are known before anything is built.
+fn composed(check: &Check<'_>, reference: &Reference, attribute: Option<&str>) -> Result<(), String> {
+    match (reference.section, attribute) {
+        (Section::Environment | Section::Region | Section::Account, None) => Ok(()),
+        (Section::Services, Some("host")) => host(check, reference, Use::Compose),
+        (Section::Secrets, key) => {
+            let of = reference.name.as_ref().and_then(|name| check.spec.secrets.get(name));
+            if of.is_some_and(|secret| secret.compose.is_some()) {
+                return Err("a composed secret is made of secrets that aren't".to_owned());
+            }
+            secret(check, reference, key, Use::Variable, true)
+        }
+        _ => Err(
+            "a secret is made of other secrets, ${services.x.host}, ${environment}, ${region} and ${account}"
+                .to_owned(),
+        ),
+    }
 }
 
 /// A secret's value never stands in a text: ECS hands it to the container by reference.

@@ -2,23 +2,49 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, statements};
-use crate::{Duration, Logs, Placement, Section, Service, Target, Text, structure::instead, targets, waves};
+use super::{
+    Check, statements,
+    task::{self, Task},
+};
+use crate::{
+    After, Condition, Duration, Logs, NetworkMode, Placement, Section, Service, Target, Text,
+    structure::instead, targets, waves,
+};
 
 pub(super) fn check(check: &mut Check<'_>) {
     retention(check, &["logs", "retention"], &check.spec.logs);
     for (key, service) in &check.spec.services {
         let path = ["services", key];
-        size(check, &path, service.cpu, service.memory);
+        task::check(
+            check,
+            &Task {
+                path,
+                cpu: service.cpu,
+                memory: service.memory,
+                reservation: service.memory_reservation,
+                mode: service.network_mode,
+                placement: service.placement,
+                mounts: &service.mounts,
+            },
+        );
         desired(check, key, service);
         ports(check, key, service);
         for name in service.environment.keys() {
             variable(check, &path, name);
         }
-        mounted_paths(check, &path, service.mounts.keys());
+        host_ports(check, key, service);
         container(check, key, service);
         after(check, key, service);
-        placed(check, &path, service.placement);
+        conditions(check, key, service);
+        sidecars(check, key, service);
+        scale(check, key, service);
+        if service.deployment.minimum == 100 && service.deployment.maximum == 100 {
+            check.fault(
+                &["services", key, "deployment"],
+                "with at least 100 % and at most 100 % no task can take another's place; raise `maximum` or lower \
+                 `minimum`",
+            );
+        }
         if let Some(role) = &service.role {
             statements(check, &["services", key, "role"], &role.allow, &role.policies);
         }
@@ -30,57 +56,6 @@ pub(super) fn check(check: &mut Check<'_>) {
     shared_groups(check);
     target_ports(check);
     target_groups(check);
-}
-
-/// The memory, in MiB, that goes with so much CPU: from, to, in steps of.
-/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html>
-const SIZES: [(u32, &[u32]); 3] = [
-    (256, &[512, 1024, 2048]),
-    (512, &[1024, 2048, 3072, 4096]),
-    (1024, &[2048, 3072, 4096, 5120, 6144, 7168, 8192]),
-];
-
-/// The same for the larger sizes, as ranges.
-const RANGES: [(u32, u32, u32, u32); 4] = [
-    (2048, 4096, 16384, 1024),
-    (4096, 8192, 30720, 1024),
-    (8192, 16384, 61440, 4096),
-    (16384, 32768, 122_880, 8192),
-];
-
-fn memories(cpu: u32) -> Option<Vec<u32>> {
-    let small = SIZES.iter().find(|(size, _)| *size == cpu).map(|(_, memories)| memories.to_vec());
-    small.or_else(|| {
-        let (_, from, to, step) = RANGES.iter().find(|(size, ..)| *size == cpu)?;
-        Some((*from..=*to).step_by(*step as usize).collect())
-    })
-}
-
-pub(super) fn size(check: &mut Check<'_>, path: &[&str], cpu: u32, memory: u32) {
-    let Some(memories) = memories(cpu) else {
-        let sizes = SIZES.iter().map(|(cpu, _)| *cpu).chain(RANGES.iter().map(|(cpu, ..)| *cpu));
-        let sizes: Vec<String> = sizes.map(|cpu| cpu.to_string()).collect();
-        check.fault(
-            &[path, &["cpu"]].concat(),
-            format!("Fargate has no size of {cpu} CPU units; there are {}", sizes.join(", ")),
-        );
-        return;
-    };
-    if memories.contains(&memory) {
-        return;
-    }
-    let mut nearest = memories.clone();
-    nearest.sort_by_key(|offered| offered.abs_diff(memory));
-    let nearest: Vec<String> = nearest.into_iter().take(2).map(|memory| memory.to_string()).collect();
-    let (least, most) =
-        (memories.first().copied().unwrap_or_default(), memories.last().copied().unwrap_or_default());
-    check.fault(
-        &[path, &["memory"]].concat(),
-        format!(
-            "Fargate has no {memory} MiB with {cpu} CPU units, which take {least} to {most}; the nearest are {}",
-            nearest.join(" and ")
-        ),
-    );
 }
 
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>
@@ -129,26 +104,11 @@ pub(super) fn mounted_paths<'a>(
     }
 }
 
-/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>
 fn container(check: &mut Check<'_>, key: &str, service: &Service) {
-    let mut within = |path: &[&str], time: Option<Duration>, least: u64, most: u64| {
-        let Some(time) = time else { return };
-        if !(least..=most).contains(&time.seconds()) {
-            let path = [&["services", key], path].concat();
-            check.fault(&path, format!("{time} is out of range; ECS takes {least}s to {most}s"));
-        }
-    };
-    within(&["stopTimeout"], service.stop_timeout, 2, 120);
+    let path = ["services", key];
+    within(check, &[&path[..], &["stopTimeout"]].concat(), service.stop_timeout, 2, 120);
     if let Some(found) = &service.check {
-        within(&["check", "interval"], Some(found.interval), 5, 300);
-        within(&["check", "timeout"], Some(found.timeout), 2, 60);
-        within(&["check", "startPeriod"], found.start_period, 0, 300);
-        if !["CMD", "CMD-SHELL"].contains(&found.command[0].as_str()) {
-            check.fault(
-                &["services", key, "check", "command", "0"],
-                "a check begins with CMD-SHELL, and a line for the shell follows, or with CMD and words",
-            );
-        }
+        container_check(check, &path, found);
     }
     if service.exec && service.role.is_none() {
         check.fault(
@@ -158,18 +118,178 @@ fn container(check: &mut Check<'_>, key: &str, service: &Service) {
     }
 }
 
+fn within(check: &mut Check<'_>, path: &[&str], time: Option<Duration>, least: u64, most: u64) {
+    let Some(time) = time else { return };
+    if !(least..=most).contains(&time.seconds()) {
+        check.fault(path, format!("{time} is out of range; ECS takes {least}s to {most}s"));
+    }
+}
+
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html>
+fn container_check(check: &mut Check<'_>, path: &[&str], found: &crate::Check) {
+    within(check, &[path, &["check", "interval"]].concat(), Some(found.interval), 5, 300);
+    within(check, &[path, &["check", "timeout"]].concat(), Some(found.timeout), 2, 60);
+    within(check, &[path, &["check", "startPeriod"]].concat(), found.start_period, 0, 300);
+    if !["CMD", "CMD-SHELL"].contains(&found.command[0].as_str()) {
+        check.fault(
+            &[path, &["check", "command", "0"]].concat(),
+            "a check begins with CMD-SHELL, and a line for the shell follows, or with CMD and words",
+        );
+    }
+}
+
 /// A service comes after others, by their names, and after jobs, by their addresses.
 fn after(check: &mut Check<'_>, key: &str, service: &Service) {
     let spec = check.spec;
     let jobs: Vec<String> = spec.jobs.keys().map(|key| format!("jobs.{key}")).collect();
     let known: Vec<&str> = spec.services.keys().chain(&jobs).map(String::as_str).collect();
-    for (index, before) in service.after.iter().enumerate() {
+    for (index, before) in service.after.names().into_iter().enumerate() {
+        let place = match service.after {
+            After::Names(_) => index.to_string(),
+            After::Conditions(_) => before.clone(),
+        };
         if !known.contains(&before.as_str()) {
             check.fault(
-                &["services", key, "after", &index.to_string()],
+                &["services", key, "after", &place],
                 format!("there is no service or job \"{before}\"; {}", instead(before, &known)),
             );
         }
+    }
+}
+
+/// What is waited for is something that can come about.
+fn conditions(check: &mut Check<'_>, key: &str, service: &Service) {
+    let After::Conditions(conditions) = &service.after else { return };
+    for (name, condition) in conditions {
+        let path = ["services", key, "after", name];
+        let before = check.spec.services.get(name);
+        match (before, condition) {
+            (Some(_), Condition::Completed) => {
+                check.fault(&path, "a service never completes; write `started` or `healthy`");
+            }
+            (Some(before), Condition::Healthy) => {
+                let answers = |target: &Target| target.service().is_some_and(|(found, _)| found == name);
+                if before.check.is_none() && !targets(check.spec).iter().any(answers) {
+                    check.fault(
+                        &path,
+                        format!(
+                            "nothing tells whether {name} is well; give it a `check`, or write `started`"
+                        ),
+                    );
+                }
+            }
+            (None, Condition::Started | Condition::Healthy) if name.starts_with("jobs.") => {
+                check.fault(&path, "a job is waited for until it has run; write `completed`");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A port of the instance is chosen for a port of the container, in bridge mode.
+fn host_ports(check: &mut Check<'_>, key: &str, service: &Service) {
+    let path = ["services", key, "hostPorts"];
+    if !service.host_ports.is_empty() && service.network_mode == Some(NetworkMode::Awsvpc) {
+        check.fault(
+            &path,
+            "a task with an address of its own has its own ports; leave the line out, or write `networkMode: bridge`",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for (port, host) in &service.host_ports {
+        let path = [&path[..], &[port]].concat();
+        if !port.parse().is_ok_and(|port| service.ports.contains(&port)) {
+            check.key_fault(&path, format!("{port} is none of the service's `ports`"));
+        }
+        if *host == 0 {
+            check.fault(&path, "leave the line out to have any free port");
+        } else if !seen.insert(host) {
+            check.fault(&path, format!("port {host} of the instance is there twice"));
+        }
+    }
+    let asked = service.health.as_ref().and_then(|health| health.port);
+    if asked.is_some() && service.network_mode == Some(NetworkMode::Bridge) {
+        check.fault(
+            &["services", key, "health", "port"],
+            "in bridge mode ports are the instance's; a balancer asks the one that requests go to",
+        );
+    }
+}
+
+fn sidecars(check: &mut Check<'_>, key: &str, service: &Service) {
+    for (name, sidecar) in &service.sidecars {
+        let path = ["services", key, "sidecars", name];
+        if name == key {
+            check.key_fault(&path, "the service's own container is called that; choose another name");
+        }
+        match sidecar.before {
+            Some(Condition::Healthy) if sidecar.check.is_none() => {
+                check.fault(
+                    &[&path[..], &["before"]].concat(),
+                    "nothing tells whether it is well; give it a `check`",
+                );
+            }
+            Some(Condition::Completed) if sidecar.essential => check.fault(
+                &[&path[..], &["before"]].concat(),
+                "the task ends when it ends; write `essential: false` beside it",
+            ),
+            _ => {}
+        }
+        for variable in sidecar.environment.keys() {
+            self::variable(check, &path, variable);
+        }
+        if let Some(found) = &sidecar.check {
+            container_check(check, &path, found);
+        }
+        task::sidecar(check, &path, sidecar);
+    }
+    shares(check, key, service);
+}
+
+/// On Fargate the containers of a task share what the task has.
+fn shares(check: &mut Check<'_>, key: &str, service: &Service) {
+    if task::on_instances(check) {
+        return;
+    }
+    let sidecars = service.sidecars.values();
+    let asked = [
+        ("cpu", service.cpu, sidecars.clone().filter_map(|sidecar| sidecar.cpu).sum::<u32>()),
+        ("memory", service.memory, sidecars.filter_map(|sidecar| sidecar.memory).sum()),
+    ];
+    for (word, has, asked) in asked {
+        if asked > has.unwrap_or_default() {
+            check.fault(
+                &["services", key, "sidecars"],
+                format!(
+                    "they ask for more `{word}` ({asked}) than the task has ({})",
+                    has.unwrap_or_default()
+                ),
+            );
+        }
+    }
+}
+
+/// Source: <https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PredefinedMetricSpecification.html>
+fn scale(check: &mut Check<'_>, key: &str, service: &Service) {
+    let Some(scale) = &service.scale else { return };
+    let path = ["services", key, "scale"];
+    if scale.max < scale.min {
+        check.fault(
+            &[&path[..], &["max"]].concat(),
+            format!("at most {} are fewer than at least {}", scale.max, scale.min),
+        );
+    }
+    if scale.cpu.is_none() && scale.memory.is_none() && scale.requests.is_none() {
+        check.fault(&path, "say what the number of tasks follows: `cpu`, `memory` or `requests`");
+    }
+    let of_service = |target: &Target| target.http && target.service().is_some_and(|(name, _)| name == key);
+    if scale.requests.is_some() && targets(check.spec).iter().filter(|target| of_service(target)).count() != 1
+    {
+        check.fault(
+            &[&path[..], &["requests"]].concat(),
+            "requests are counted at one target group of an application balancer, and the service isn't behind \
+             exactly one",
+        );
     }
 }
 

@@ -118,12 +118,29 @@ fn a_fault_is_shown_with_its_line() {
 
 #[rstest]
 #[case::network_and_cluster("services: { app: { image: nginx } }")]
+#[case::instances(
+    "cluster: { capacity: ec2, instances: { type: t3.small } }\nservices: { a: { image: b, memory: 64 } }"
+)]
+#[case::check("checks: ['https://example.com', { url: 'http://example.com', status: 301 }]")]
 #[case::balancer("loadBalancers: { a: { type: network, scheme: internal } }")]
 #[case::adopted("network: { vpc: vpc-0a, private: [subnet-0a] }\nservices: { app: { image: nginx } }")]
 fn a_normalised_spec_says_the_same_once_more(#[case] rest: &str) {
     let once = parse(&spec(rest), None).expect("a spec");
     let text = serde_json::to_string(&once).expect("JSON");
     assert_eq!(parse(&text, None).expect("a spec"), once);
+}
+
+#[rstest]
+#[case("reportportal")]
+#[case("windingtree")]
+#[case("datavault")]
+#[case("question-answering")]
+#[case("shared-cluster")]
+#[case("hello")]
+fn the_examples_have_no_faults(#[case] example: &str) {
+    let path = format!("{}/../../examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("an example");
+    parse(&text, None).unwrap_or_else(|faults| panic!("{}", faults.render(example, &text)));
 }
 
 #[test]
@@ -168,6 +185,95 @@ loadBalancers: { x: { type: network, scheme: internal, listeners: { a: { port: 1
 services: { s: { image: x, ports: [1] } }",
     "has no listener \"c\""
 )]
+#[case("cluster: { existing: true }", "write its `name` beside it")]
+#[case("cluster: { name: x, existing: true, insights: true }", "`insights` is for a new cluster")]
+#[case("cluster: { capacity: ec2 }", "say what instances it has")]
+#[case("cluster: { instances: { type: t3.small } }", "Fargate has no instances")]
+#[case(
+    "cluster: { capacity: ec2, instances: { type: t3.small, min: 3, max: 2 } }",
+    "at most 2 are fewer than at least 3"
+)]
+#[case(
+    "cluster: { capacity: ec2, instances: { type: t3.small, mounts: { /a: /b } } }",
+    "instances mount a file system"
+)]
+#[case("services: { app: { image: a, memoryReservation: 128 } }", "on Fargate a task has its `memory`")]
+#[case("services: { app: { image: a, networkMode: bridge } }", "`awsvpc` alone")]
+#[case("services: { app: { image: a, mounts: { /a: /b } } }", "no instance with directories")]
+#[case(
+    "cluster: { capacity: ec2, instances: { type: t3.small } }\nservices: { app: { image: a } }",
+    "says its memory"
+)]
+#[case(
+    "cluster: { capacity: ec2, instances: { type: t3.small } }\nservices: { app: { image: a, memory: 64, memoryReservation: 128 } }",
+    "128 MiB can't be kept free"
+)]
+#[case("services: { app: { image: a, ports: [80], hostPorts: { 80: 8080 } } }", "has its own ports")]
+#[case(
+    "cluster: { capacity: ec2, instances: { type: t3.small } }\nservices: { app: { image: a, memory: 64, ports: [80], hostPorts: { 81: 8080 } } }",
+    "81 is none of the service's `ports`"
+)]
+#[case(
+    "services: { app: { image: a, after: { other: healthy } }, other: { image: a } }",
+    "nothing tells whether other is well"
+)]
+#[case(
+    "services: { app: { image: a, after: { jobs.x: started } } }\njobs: { x: { image: a } }",
+    "write `completed`"
+)]
+#[case(
+    "services: { app: { image: a, after: { other: completed } }, other: { image: a } }",
+    "a service never completes"
+)]
+#[case("services: { app: { image: a, sidecars: { app: { image: b } } } }", "own container is called that")]
+#[case(
+    "services: { app: { image: a, sidecars: { b: { image: b, before: completed } } } }",
+    "essential: false"
+)]
+#[case(
+    "services: { app: { image: a, sidecars: { b: { image: b, before: healthy } } } }",
+    "give it a `check`"
+)]
+#[case(
+    "services: { app: { image: a, sidecars: { b: { image: b, memory: 4096 } } } }",
+    "ask for more `memory` (4096) than the task has (512)"
+)]
+#[case(
+    "services: { app: { image: a, sidecars: { b: { image: b, mounts: { /a: /b } } } } }",
+    "no instance with directories"
+)]
+#[case(
+    "services: { app: { image: a, sidecars: { b: { image: b, check: { command: [x, y] } } } } }",
+    "begins with CMD-SHELL"
+)]
+#[case("services: { app: { image: a, scale: { max: 3 } } }", "say what the number of tasks follows")]
+#[case("services: { app: { image: a, scale: { min: 4, max: 3, cpu: 60 } } }", "at most 3 are fewer")]
+#[case("services: { app: { image: a, scale: { max: 3, requests: 100 } } }", "isn't behind exactly one")]
+#[case("services: { app: { image: a, deployment: { maximum: 100 } } }", "no task can take another's place")]
+#[case("secrets: { a: { generate: {}, compose: x } }", "generated or composed")]
+#[case("secrets: { a: { compose: '${secrets.b}' }, b: { compose: x } }", "made of secrets that aren't")]
+#[case(
+    "secrets: { a: { compose: '${buckets.b}' } }\nbuckets: { b: {} }",
+    "a secret is made of other secrets"
+)]
+#[case("deployers: { ci: { user: true } }", "no repositories that it could push to")]
+#[case("deployers: { ci: {} }\nrepositories: { a: {} }", "say how it proves who it is")]
+#[case("buckets: { a: { protect: true, forceDelete: true } }", "a protected bucket isn't deleted")]
+#[case("checks: [example.com]", "is no address")]
+#[case("checks: [{ url: 'https://example.com', deadline: 2h }]", "write 1s to 1h")]
+#[case("loadBalancers: { x: { existing: true, type: application, scheme: internal } }", "which balancer?")]
+#[case(
+    "loadBalancers: { x: { name: x, existing: true, type: network, scheme: internal } }",
+    "can't be shared"
+)]
+#[case(
+    "loadBalancers: { x: { name: x, existing: true, type: application, scheme: internal, listeners: { a: { port: 80 } } } }",
+    "write the `rules`"
+)]
+#[case("schedule: { rebuild: 'cron(0 5 * * MON-FRI)' }", "write six: minutes")]
+#[case("schedule: { rebuild: 'cron(0 5 * * MON-FRI *)' }", "write ? for either")]
+#[case("schedule: { rebuild: 'cron(0 25 ? * MON-FRI *)' }", "25 is no hours; write 0 to 23")]
+#[case("schedule: { rebuild: 'rate(7 weeks)' }", "minutes, hours or days")]
 #[case("name: 'x${region}'", "duplicate")]
 #[case("region: '${region}'", "a reference can't stand here")]
 fn a_fault_of_meaning_is_told_with_its_remedy(#[case] rest: &str, #[case] expected: &str) {

@@ -22,6 +22,9 @@ pub struct Bucket {
     /// After how long older versions are deleted, in whole days; never where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expire_versions: Option<Duration>,
+    /// Whether the bucket stays when the spec drops it or the environment goes. To delete it, apply it with
+    /// `protect: false` first.
+    pub protect: bool,
     /// Whether the bucket is deleted with what is in it. Otherwise it has to be empty.
     pub force_delete: bool,
 }

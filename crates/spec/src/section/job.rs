@@ -5,21 +5,28 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Architecture, Duration, Logs, Placement, ServiceRole, Text};
+use crate::{Architecture, Duration, Logs, NetworkMode, Placement, ServiceRole, Text};
 
-/// A task on Fargate that runs once and has to exit with 0: once for each change of its image or settings,
+/// A task that runs once and has to exit with 0: once for each change of its image or settings,
 /// and with `after` also once for each new revision of those services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Job {
     /// The container image: one from any registry, or `${repositories.x}:tag`.
     pub image: Text,
-    /// CPU units of the task; 1024 are one vCPU. Fargate takes 256, 512, 1024, 2048, 4096, 8192, 16384.
-    #[serde(default = "cpu")]
-    pub cpu: u32,
-    /// Memory of the task in MiB. Fargate takes certain amounts for each `cpu`.
-    #[serde(default = "memory")]
-    pub memory: u32,
+    /// CPU units of the task, as a service has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// Memory of the task in MiB, as a service has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u32>,
+    /// Memory in MiB that is kept free for the container on its instance, which it may exceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 6))]
+    pub memory_reservation: Option<u32>,
+    /// How its container is connected; `awsvpc` on Fargate, `bridge` on instances where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_mode: Option<NetworkMode>,
     /// The processor the image is built for.
     #[serde(default)]
     pub architecture: Architecture,
@@ -57,14 +64,6 @@ pub struct Job {
     /// How long it may take; an hour where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-}
-
-fn cpu() -> u32 {
-    256
-}
-
-fn memory() -> u32 {
-    512
 }
 
 /// When a job runs.

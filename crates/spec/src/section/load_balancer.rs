@@ -16,6 +16,10 @@ pub struct Balancer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$"))]
     pub name: Option<String>,
+    /// Whether a balancer of this `name` exists already and belongs to somebody else. Rules and certificates
+    /// are put on its listeners; nothing else of it is touched.
+    #[serde(default)]
+    pub existing: bool,
     /// What it balances.
     #[serde(rename = "type")]
     pub kind: Kind,
@@ -110,23 +114,6 @@ pub enum Protocol {
     Https,
     /// TCP, on network load balancers.
     Tcp,
-}
-
-impl Listener {
-    /// The number of each rule, by its name: those that are said, and for the others the first ones free
-    /// after them.
-    pub fn priorities(&self) -> BTreeMap<&String, i32> {
-        let said = self.rules.iter().filter_map(|(name, rule)| Some((name, rule.priority?)));
-        let mut all: BTreeMap<&String, i32> = said.collect();
-        let mut next = all.values().max().copied().unwrap_or_default();
-        for name in self.rules.keys() {
-            all.entry(name).or_insert_with(|| {
-                next += 1;
-                next
-            });
-        }
-        all
-    }
 }
 
 impl Balancer {

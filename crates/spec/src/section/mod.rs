@@ -3,8 +3,10 @@
 pub mod api;
 pub mod bucket;
 pub mod certificate;
+pub mod check;
 pub mod cluster;
 pub mod database;
+pub mod deployer;
 pub mod dns;
 pub mod file_system;
 pub mod function;
@@ -14,5 +16,6 @@ pub mod load_balancer;
 pub mod network;
 pub mod repository;
 pub mod role;
+pub mod schedule;
 pub mod secret;
 pub mod service;

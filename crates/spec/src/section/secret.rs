@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Duration;
+use crate::{Duration, Text};
 
-/// A secret. Without `generate` its value is put by hand: `plinth secret set`.
+/// A secret. Without `generate` and `compose` its value is put by hand: `plinth secret set`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Secret {
@@ -19,6 +19,10 @@ pub struct Secret {
     /// Makes the value once, when the secret is created. It is never changed after that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
+    /// Makes the value of others: `amqp://${secrets.x.username}:${secrets.x.password}@${services.y.host}:5672`. It
+    /// is made anew when one of them changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compose: Option<Text>,
     /// How long a deleted secret can be restored: `0d` for not at all, or `7d` to `30d`; `7d` where
     /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 //! A group carries the owner's tags, and so does each rule, from the call that creates it on. A rule of a
 //! group of ours that the spec doesn't ask for was made by hand, and is taken away.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use aws_sdk_ec2::{
     Client,
@@ -29,24 +29,33 @@ pub struct Wanted {
     pub ingress: Vec<Rule>,
 }
 
-/// A TCP port that is to be open.
+/// TCP ports that are to be open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Its address.
     pub address: String,
-    /// The port.
-    pub port: u16,
-    /// Who may reach it.
+    /// The first port and the last.
+    pub ports: RangeInclusive<u16>,
+    /// Who may reach them.
     pub source: Source,
 }
 
-/// Who may reach a port.
+/// Who may reach ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// These addresses.
     Cidr(String),
     /// What carries this group.
     Group(String),
+}
+
+/// Ports in one word: `80`, or `32768-65535`.
+pub fn told(ports: &RangeInclusive<u16>) -> String {
+    span((*ports.start()).into(), (*ports.end()).into())
+}
+
+fn span(first: i32, last: i32) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 /// The id of the group, which is there and has its rules in order.
@@ -188,14 +197,14 @@ fn difference<'a>(found: &'a [SecurityGroupRule], wanted: &'a [Rule]) -> Differe
     }
 }
 
-/// Whether a rule opens exactly this port to exactly this source.
+/// Whether a rule opens exactly these ports to exactly this source.
 fn opens(found: &SecurityGroupRule, rule: &Rule) -> bool {
-    let port = Some(i32::from(rule.port));
+    let (first, last) = (Some((*rule.ports.start()).into()), Some((*rule.ports.end()).into()));
     let source = match &rule.source {
         Source::Cidr(cidr) => found.cidr_ipv4() == Some(cidr),
         Source::Group(id) => found.referenced_group_info().and_then(|group| group.group_id()) == Some(id),
     };
-    source && found.ip_protocol() == Some("tcp") && found.from_port() == port && found.to_port() == port
+    source && found.ip_protocol() == Some("tcp") && found.from_port() == first && found.to_port() == last
 }
 
 fn fields(difference: &Difference<'_>) -> Vec<Field> {
@@ -204,12 +213,12 @@ fn fields(difference: &Difference<'_>) -> Vec<Field> {
         found: Some(found.to_owned()),
         wanted: wanted.to_owned(),
     };
-    let missing =
-        difference.missing.iter().map(|rule| field(format!("ingress.{}", rule.port), "closed", "open"));
+    let open = |rule: &&Rule| field(format!("ingress.{}", told(&rule.ports)), "closed", "open");
+    let missing = difference.missing.iter().map(open);
     let extra = difference.extra.iter().map(|rule| {
         let source = rule.cidr_ipv4().or(rule.referenced_group_info().and_then(|group| group.group_id()));
-        let port = rule.from_port().unwrap_or(-1);
-        field(format!("ingress.{port} from {}", source.unwrap_or("elsewhere")), "open", "closed")
+        let ports = span(rule.from_port().unwrap_or(-1), rule.to_port().unwrap_or(-1));
+        field(format!("ingress.{ports} from {}", source.unwrap_or("elsewhere")), "open", "closed")
     });
     missing.chain(extra).collect()
 }
@@ -269,8 +278,8 @@ async fn update(
 }
 
 async fn authorize(ec2: &Client, context: &Context, group: &str, rule: &Rule) -> Result<()> {
-    let port = i32::from(rule.port);
-    let permission = IpPermission::builder().ip_protocol("tcp").from_port(port).to_port(port);
+    let (first, last) = (i32::from(*rule.ports.start()), i32::from(*rule.ports.end()));
+    let permission = IpPermission::builder().ip_protocol("tcp").from_port(first).to_port(last);
     let permission = match &rule.source {
         Source::Cidr(cidr) => permission.ip_ranges(IpRange::builder().cidr_ip(cidr).build()),
         Source::Group(id) => permission.user_id_group_pairs(UserIdGroupPair::builder().group_id(id).build()),
@@ -283,7 +292,7 @@ async fn authorize(ec2: &Client, context: &Context, group: &str, rule: &Rule) ->
         .send()
         .await;
     opened.unless_absent(&["InvalidPermission.Duplicate"], || {
-        format!("opening port {port} of security group ({group})")
+        format!("opening {} of security group ({group})", told(&rule.ports))
     })?;
     Ok(())
 }

@@ -17,6 +17,8 @@ pub struct Answer {
     pub output: Value,
     /// What was changed, or in a plan would be.
     pub changes: Vec<Change>,
+    /// What who follows the run should know beside: `skipped: https://…`.
+    pub notes: Vec<String>,
 }
 
 impl Answer {
@@ -24,12 +26,12 @@ impl Answer {
     pub fn new(output: impl Serialize, changes: Vec<Change>) -> Result<Self> {
         let output = serde_json::to_value(output)
             .map_err(|error| Error::Failed(format!("writing the output as JSON: {error}")))?;
-        Ok(Self { output, changes })
+        Ok(Self { output, changes, notes: Vec::new() })
     }
 
     /// An answer of which later steps need nothing.
     pub fn changed(changes: Vec<Change>) -> Self {
-        Self { output: Value::Null, changes }
+        Self { output: Value::Null, changes, notes: Vec::new() }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Context {
     pub since: Timestamp,
     /// To make clients from: the run's region, the environment as the app's name.
     pub aws: SdkConfig,
+    /// The same for the control plane's own region.
+    pub home: SdkConfig,
 }
 
 /// The longest name of an IAM role.
@@ -136,6 +138,28 @@ impl Context {
         explicit.unwrap_or_else(|| self.run.environment.clone())
     }
 
+    /// The name of the capacity provider of the environment's instances, which may not begin with a word that
+    /// AWS keeps for itself, as an environment's name may.
+    /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateCapacityProvider.html>
+    pub fn capacity_provider(&self) -> String {
+        format!("plinth-{}", self.run.environment)
+    }
+
+    /// The name of the instances' role, and of their instance profile.
+    pub fn instance_role_name(&self) -> String {
+        self.name(None, "instances", ROLE_LIMIT)
+    }
+
+    /// The name of the Cloud Map namespace in which services have names.
+    pub fn namespace(&self) -> String {
+        format!("{}.internal", self.run.environment)
+    }
+
+    /// The name of a service in the VPC.
+    pub fn service_host(&self, service: &str) -> String {
+        format!("{service}.{}", self.namespace())
+    }
+
     /// The name of the log group of a service or a job; `logs` is what the spec says of its own.
     pub fn log_group(&self, key: &str, logs: Option<&Logs>) -> String {
         let explicit = logs.and_then(|logs| logs.group.as_ref()).or(self.spec.logs.group.as_ref());
@@ -211,6 +235,7 @@ impl Context {
             }
             (Section::Cluster, Some("name")) => Some(self.cluster_name()),
             (Section::Cluster, Some("arn")) => outputs.cluster.as_ref().map(|cluster| cluster.arn.clone()),
+            (Section::Services, Some("host")) => Some(self.service_host(name)),
             (Section::Apis, Some("url")) => outputs.apis.get(name).map(|found| found.url.clone()),
             _ => {
                 return Err(Error::InvalidSpec(format!(

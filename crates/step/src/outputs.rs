@@ -168,6 +168,9 @@ pub struct ClusterOutput {
     pub name: String,
     /// Its ARN.
     pub arn: String,
+    /// The id of the Cloud Map namespace in which services have names; none where no name is referred to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }
 
 /// What is known of a function.

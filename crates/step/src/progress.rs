@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, Error, Operation};
+use crate::{Answer, Change, Error, Operation};
 
 /// How far a step is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Progress {
     /// What was changed, or in a plan would be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// What who follows the run should know beside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How a step stands.
@@ -57,6 +60,7 @@ impl Progress {
             message: None,
             error: None,
             changes: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -72,11 +76,12 @@ impl Progress {
 
     /// How it stands after a pass. Changes add up over passes; a plan's are told once.
     #[must_use]
-    pub fn after(mut self, result: Result<&[Change], &Error>) -> Self {
+    pub fn after(mut self, result: Result<&Answer, &Error>) -> Self {
         self.at = Timestamp::now();
         (self.status, self.message, self.error) = match result {
-            Ok(changes) => {
-                self.changes = changes.to_vec();
+            Ok(answer) => {
+                self.changes.clone_from(&answer.changes);
+                self.notes.clone_from(&answer.notes);
                 (State::Done, None, None)
             }
             Err(error) => {
@@ -88,5 +93,22 @@ impl Progress {
             }
         };
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_step_notes_is_told_with_its_progress() {
+        let answer = Answer { notes: vec!["skipped: x".to_owned()], ..Answer::default() };
+        let progress = Progress::begin(Operation::Ensure, "Verify").after(Ok(&answer));
+        assert_eq!(
+            (progress.status, progress.notes.as_slice()),
+            (State::Done, &["skipped: x".to_owned()][..])
+        );
+        let text = serde_json::to_string(&progress).expect("JSON");
+        assert_eq!(serde_json::from_str::<Progress>(&text).expect("progress"), progress);
     }
 }

@@ -3,13 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
-use aws_sdk_s3::{Client, error::ProvideErrorMetadata, primitives::ByteStream};
+use aws_sdk_s3::{Client, primitives::ByteStream};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Spec;
 
-use crate::{Answer, Context, Doing, Error, Operation, Progress, Request, Result, Run};
+use crate::{Answer, Context, Doing, Error, Operation, Progress, Request, Result, Run, State};
 
 /// What is left of a function's time when a pass is ended, to write down how far it came.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -56,11 +56,13 @@ where
     Fut: Future<Output = Result<Answer>>,
 {
     let run = request.run.clone();
+    let home = config.region().map(ToString::to_string).unwrap_or_default();
     let progress = begin(s3, &request).await?;
     let context = Context {
         operation: request.operation,
         spec: read::<Spec>(s3, &run.spec.bucket, &run.spec.key).await?,
         aws: in_region(config, &run.region, &run.environment),
+        home: in_region(config, &home, &run.environment),
         run: request.run,
         outputs: request.outputs,
         batch: request.batch,
@@ -79,22 +81,22 @@ where
         }
         result => result,
     };
-    let progress = progress.after(result.as_ref().map(|answer| answer.changes.as_slice()));
+    let progress = progress.after(result.as_ref());
     write(s3, &run.spec.bucket, &format!("{}{}", run.prefix(), progress.key()), &progress).await?;
     result.map(|answer| json!({ "output": answer.output, "changes": answer.changes.len() }))
 }
 
-/// The progress that an earlier pass left, or a new one.
+/// The progress that an earlier pass left, or a new one. What is done begins anew: a rebuild prunes twice, and
+/// the second time's waits are counted from its own beginning.
 async fn begin(s3: &Client, request: &Request) -> Result<Progress> {
     let progress = Progress::begin(request.operation, &request.state);
     let (bucket, key) = (&request.run.spec.bucket, format!("{}{}", request.run.prefix(), progress.key()));
-    let earlier = s3.get_object().bucket(bucket).key(&key).send().await;
-    if earlier.as_ref().is_err_and(|error| error.code() == Some("NoSuchKey")) {
-        write(s3, bucket, &key, &progress).await?;
-        return Ok(progress);
+    let earlier = read_if_there::<Progress>(s3, bucket, &key).await?;
+    if let Some(earlier) = earlier.filter(|earlier| earlier.status != State::Done) {
+        return Ok(Progress { since: earlier.since, ..progress });
     }
-    let body = earlier.doing(|| format!("reading s3://{bucket}/{key}"))?.body;
-    Ok(Progress { since: parse::<Progress>(body, &key).await?.since, ..progress })
+    write(s3, bucket, &key, &progress).await?;
+    Ok(progress)
 }
 
 /// The error for a run that waits while a newer spec, or none, is there.

@@ -9,6 +9,10 @@ use crate::{Context, Location, Operation, Outputs, Run};
 /// A context for this spec in us-east-1, account 123456789012, without a way to reach AWS: clients
 /// are mocked.
 pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
+    let aws = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .build();
     Context {
         operation,
         run: Run {
@@ -26,9 +30,7 @@ pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
         outputs,
         batch: None,
         since: Timestamp::now(),
-        aws: SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("us-east-1"))
-            .build(),
+        home: aws.clone(),
+        aws,
     }
 }

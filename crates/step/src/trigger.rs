@@ -1,4 +1,4 @@
-//! What starts the `environment` machine: an S3 event, or a person.
+//! What starts the `environment` machine: an S3 event, a schedule, or a person.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ pub struct Trigger {
     pub environment: String,
     /// What is asked.
     pub action: Action,
-    /// Whether a person asked, who wants a run even where nothing has changed.
+    /// Whether a person or a schedule asked, who want a run even where nothing has changed.
     pub by_hand: bool,
     /// The spec, if it came with the question.
     pub spec: Option<Value>,
@@ -25,9 +25,11 @@ pub enum Action {
     Apply,
     /// Say what `apply` would change.
     Plan,
+    /// Take it away, and build it anew.
+    Rebuild,
 }
 
-/// What a person writes.
+/// What a person writes, or a schedule.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
@@ -39,7 +41,7 @@ struct Question {
 
 /// How a person's input looks, for messages.
 const FORMS: &str =
-    r#"write {"environment": "demo"}, {"environment": "demo", "action": "plan"} or {"spec": {…}}"#;
+    r#"write {"environment": "demo"}, in it perhaps "action": "plan" or "rebuild", or {"spec": {…}}"#;
 
 impl Trigger {
     /// Reads an execution's input; the error says what to write instead.
@@ -99,6 +101,14 @@ mod tests {
         assert_eq!(trigger.action, Action::Plan);
         let trigger = Trigger::read(&json!({ "spec": { "name": "demo" } })).expect("a trigger");
         assert_eq!((trigger.environment.as_str(), trigger.by_hand), ("demo", true));
+    }
+
+    #[test]
+    fn a_schedule_asks_for_a_rebuild() {
+        let trigger =
+            Trigger::read(&json!({ "environment": "demo", "action": "rebuild" })).expect("a trigger");
+        assert_eq!((trigger.environment.as_str(), trigger.action), ("demo", Action::Rebuild));
+        assert!(trigger.by_hand);
     }
 
     #[test]

@@ -1,14 +1,24 @@
-//! Whether a task's image is there. What other registries hold isn't looked up.
+//! Whether a task's images are there. What other registries hold isn't looked up.
+
+use std::collections::BTreeMap;
 
 use aws_sdk_ecr::{Client, types::ImageIdentifier};
-use spec::{Part, Section};
-use step::{Context, Doing, Error, Pace, RepositoryOutput, Result};
+use spec::{Part, Section, Text};
+use step::{Context, Doing, Error, Pace, RepositoryOutput, Result, side_by_side};
 
 use crate::Task;
 
-/// Waits for an image that lies in a repository of the environment, and says how to push it.
+/// Waits for the images, of all its containers, that lie in a repository of the environment, and says how to
+/// push one.
 pub async fn ready(ecr: &Client, context: &Context, task: &Task<'_>) -> Result<()> {
-    let Some((repository, identifier)) = of(context, task)? else { return Ok(()) };
+    let images = task.containers().map(|container| (container.image.to_string(), container.image));
+    let images: BTreeMap<String, &Text> = images.collect();
+    side_by_side(images.into_values().map(|image| is_there(ecr, context, image))).await?;
+    Ok(())
+}
+
+async fn is_there(ecr: &Client, context: &Context, image: &Text) -> Result<()> {
+    let Some((repository, identifier)) = of(context, image)? else { return Ok(()) };
     let name = &repository.name;
     let described = ecr.describe_images().repository_name(name).image_ids(identifier.clone()).send().await;
     let described = described.unless_absent(&["ImageNotFoundException"], || {
@@ -17,7 +27,7 @@ pub async fn ready(ecr: &Client, context: &Context, task: &Task<'_>) -> Result<(
     if described.is_some() {
         return Ok(());
     }
-    let image = context.render(task.image)?;
+    let image = context.render(image)?;
     let registry = repository.uri.split('/').next().unwrap_or_default();
     Err(Error::NotReady {
         pace: Pace::Later,
@@ -30,15 +40,15 @@ pub async fn ready(ecr: &Client, context: &Context, task: &Task<'_>) -> Result<(
 }
 
 /// The repository of the environment that the image lies in, and which image of it is meant.
-fn of<'a>(context: &'a Context, task: &Task<'_>) -> Result<Option<(&'a RepositoryOutput, ImageIdentifier)>> {
-    let Some(Part::Reference(reference)) = task.image.parts.first() else { return Ok(None) };
+fn of<'a>(context: &'a Context, image: &Text) -> Result<Option<(&'a RepositoryOutput, ImageIdentifier)>> {
+    let Some(Part::Reference(reference)) = image.parts.first() else { return Ok(None) };
     if reference.section != Section::Repositories || !reference.attribute.is_empty() {
         return Ok(None);
     }
     let name = reference.name.as_deref().unwrap_or_default();
     let output = context.outputs.repositories.get(name);
     let repository = context.known(output, &format!("repositories.{name}"))?;
-    let image = context.render(task.image)?;
+    let image = context.render(image)?;
     let rest = image.strip_prefix(&repository.uri).unwrap_or_default();
     let identifier = ImageIdentifier::builder();
     let identifier = match rest.strip_prefix('@') {

@@ -1,24 +1,30 @@
 //! What services and jobs share: a task definition and a log group, where tasks run, and what must be there
 //! before one is started.
 //!
-//! Both are told by a [`Task`]. A family of task definitions is always called `<environment>-<word>`, the
-//! word being a service's key or a job's with `-job`, so that whatever a run left can be found by that
-//! beginning; whether it belonged to a service or a job, its address tag tells. A revision names its log
-//! group, which is therefore made after it and goes before it.
+//! Both are told by a [`Task`]: its own container, named by its key, and a service's sidecars. A family of
+//! task definitions is always called `<environment>-<word>`, the word being a service's key or a job's with
+//! `-job`, so that whatever a run left can be found by that beginning; whether it belonged to a service or a
+//! job, its address tag tells. A revision names its log group, which is therefore made after it and goes
+//! before it.
 
+mod container;
 pub mod image;
 pub mod log_group;
 mod place;
 mod role;
 pub mod secret;
 pub mod task_definition;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
-use spec::{Architecture, Check, Duration, Job, Logs, Service, Spec, Text};
+use spec::{
+    Architecture, Capacity, Check, Condition, Duration, Job, Logs, NetworkMode, Service, Sidecar, Spec, Text,
+};
 use step::Context;
 
-pub use place::Place;
+pub use place::{Network, Place};
 pub use role::with_new_role;
 
 /// Whether tasks are a service's or a job's.
@@ -67,44 +73,54 @@ impl Kind {
 pub struct Task<'a> {
     /// Whose it is.
     pub kind: Kind,
-    /// Its key in its section; also its container's name.
+    /// Its key in its section; also its own container's name.
     pub key: &'a str,
-    /// The container image.
-    pub image: &'a Text,
-    /// CPU units.
-    pub cpu: u32,
-    /// Memory in MiB.
-    pub memory: u32,
-    /// The processor the image is built for.
+    /// The processor the images are built for.
     pub architecture: Architecture,
-    /// What is started in the container.
-    pub entry_point: &'a [Text],
-    /// What it is started with.
-    pub command: &'a [Text],
-    /// The user that it runs as.
-    pub user: Option<&'a str>,
-    /// Environment variables.
-    pub environment: &'a BTreeMap<String, Text>,
-    /// The container's Docker labels.
-    pub labels: &'a BTreeMap<String, Text>,
-    /// What is mounted, by path.
-    pub mounts: &'a BTreeMap<String, Text>,
-    /// The most open files.
-    pub open_files: Option<i32>,
-    /// How ECS tells whether the container is well.
-    pub check: Option<&'a Check>,
-    /// How long it has to end by itself.
-    pub stop_timeout: Option<Duration>,
-    /// The ports the container listens on.
-    pub ports: &'a [u16],
-    /// Whether the container has a role of its own.
+    /// How its containers are connected.
+    pub network_mode: NetworkMode,
+    /// Whether the containers have a role of their own.
     pub has_role: bool,
-    /// Where its output goes.
+    /// Where their output goes.
     pub logs: Option<&'a Logs>,
+    /// The container that the task is there for.
+    own: Container<'a>,
+    /// Those beside it.
+    sidecars: &'a BTreeMap<String, Sidecar>,
 }
 
-/// The labels of a job.
-static NO_LABELS: BTreeMap<String, Text> = BTreeMap::new();
+/// What the spec says of a container.
+#[derive(Debug, Clone, Copy)]
+struct Container<'a> {
+    name: &'a str,
+    image: &'a Text,
+    /// CPU units.
+    cpu: Option<u32>,
+    /// Memory in MiB that it is ended at.
+    memory: Option<u32>,
+    /// Memory in MiB that is kept free for it.
+    memory_reservation: Option<u32>,
+    entry_point: &'a [Text],
+    command: &'a [Text],
+    user: Option<&'a str>,
+    environment: &'a BTreeMap<String, Text>,
+    labels: &'a BTreeMap<String, Text>,
+    mounts: &'a BTreeMap<String, Text>,
+    open_files: Option<i32>,
+    check: Option<&'a Check>,
+    stop_timeout: Option<Duration>,
+    ports: &'a [u16],
+    host_ports: &'a BTreeMap<String, u16>,
+    /// Whether the task ends when it ends.
+    essential: bool,
+    /// What of it the task's own container waits for.
+    before: Option<Condition>,
+}
+
+/// What a job, or a sidecar, doesn't have.
+static NO_TEXTS: BTreeMap<String, Text> = BTreeMap::new();
+static NO_PORTS: BTreeMap<String, u16> = BTreeMap::new();
+static NO_SIDECARS: BTreeMap<String, Sidecar> = BTreeMap::new();
 
 impl<'a> Task<'a> {
     /// A service's task.
@@ -112,22 +128,31 @@ impl<'a> Task<'a> {
         Self {
             kind: Kind::Service,
             key,
-            image: &service.image,
-            cpu: service.cpu,
-            memory: service.memory,
             architecture: service.architecture,
-            entry_point: &service.entry_point,
-            command: &service.command,
-            user: service.user.as_deref(),
-            environment: &service.environment,
-            labels: &service.labels,
-            mounts: &service.mounts,
-            open_files: service.open_files,
-            check: service.check.as_ref(),
-            stop_timeout: service.stop_timeout,
-            ports: &service.ports,
+            network_mode: service.network_mode.unwrap_or(NetworkMode::Awsvpc),
             has_role: service.role.is_some(),
             logs: service.logs.as_ref(),
+            own: Container {
+                name: key,
+                image: &service.image,
+                cpu: service.cpu,
+                memory: service.memory,
+                memory_reservation: service.memory_reservation,
+                entry_point: &service.entry_point,
+                command: &service.command,
+                user: service.user.as_deref(),
+                environment: &service.environment,
+                labels: &service.labels,
+                mounts: &service.mounts,
+                open_files: service.open_files,
+                check: service.check.as_ref(),
+                stop_timeout: service.stop_timeout,
+                ports: &service.ports,
+                host_ports: &service.host_ports,
+                essential: true,
+                before: None,
+            },
+            sidecars: &service.sidecars,
         }
     }
 
@@ -136,23 +161,57 @@ impl<'a> Task<'a> {
         Self {
             kind: Kind::Job,
             key,
-            image: &job.image,
-            cpu: job.cpu,
-            memory: job.memory,
             architecture: job.architecture,
-            entry_point: &job.entry_point,
-            command: &job.command,
-            user: job.user.as_deref(),
-            environment: &job.environment,
-            labels: &NO_LABELS,
-            mounts: &job.mounts,
-            open_files: None,
-            check: None,
-            stop_timeout: None,
-            ports: &[],
+            network_mode: job.network_mode.unwrap_or(NetworkMode::Awsvpc),
             has_role: job.role.is_some(),
             logs: job.logs.as_ref(),
+            own: Container {
+                name: key,
+                image: &job.image,
+                cpu: job.cpu,
+                memory: job.memory,
+                memory_reservation: job.memory_reservation,
+                entry_point: &job.entry_point,
+                command: &job.command,
+                user: job.user.as_deref(),
+                environment: &job.environment,
+                labels: &NO_TEXTS,
+                mounts: &job.mounts,
+                open_files: None,
+                check: None,
+                stop_timeout: None,
+                ports: &[],
+                host_ports: &NO_PORTS,
+                essential: true,
+                before: None,
+            },
+            sidecars: &NO_SIDECARS,
         }
+    }
+
+    /// Its containers, its own first.
+    fn containers(&self) -> impl Iterator<Item = Container<'a>> + use<'a> {
+        let beside = self.sidecars.iter().map(|(name, sidecar)| Container {
+            name,
+            image: &sidecar.image,
+            cpu: sidecar.cpu,
+            memory: sidecar.memory,
+            memory_reservation: sidecar.memory_reservation,
+            entry_point: &sidecar.entry_point,
+            command: &sidecar.command,
+            user: sidecar.user.as_deref(),
+            environment: &sidecar.environment,
+            labels: &NO_TEXTS,
+            mounts: &sidecar.mounts,
+            open_files: None,
+            check: sidecar.check.as_ref(),
+            stop_timeout: None,
+            ports: &[],
+            host_ports: &NO_PORTS,
+            essential: sidecar.essential,
+            before: sidecar.before,
+        });
+        std::iter::once(self.own).chain(beside)
     }
 
     /// Its address: `services.api`, `jobs.migrations`.
@@ -178,4 +237,9 @@ impl<'a> Task<'a> {
             Kind::Job => Context::job_word(self.key),
         }
     }
+}
+
+/// What tasks run on.
+fn capacity(context: &Context) -> Capacity {
+    context.spec.cluster.as_ref().map(|cluster| cluster.capacity).unwrap_or_default()
 }

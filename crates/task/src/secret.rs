@@ -1,4 +1,4 @@
-//! Whether the secrets that a task reads have a value. The value itself is never asked for.
+//! Whether the secrets that a task's containers read have a value. The value itself is never asked for.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use crate::Task;
 
 /// Waits for secrets that have yet to be filled by hand: ECS can't start a task without them.
 pub async fn ready(secrets: &Client, context: &Context, task: &Task<'_>) -> Result<()> {
-    let whole = task.environment.values().filter_map(Text::whole);
+    let whole =
+        task.containers().flat_map(|container| container.environment.values()).filter_map(Text::whole);
     let names: BTreeSet<&String> = whole
         .filter(|reference| reference.section == Section::Secrets)
         .filter_map(|reference: &Reference| reference.name.as_ref())

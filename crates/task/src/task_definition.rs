@@ -1,123 +1,77 @@
 //! Task definitions: a revision for each change of what tasks are made of.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::{
     Client,
     error::ProvideErrorMetadata,
     types::{
-        Compatibility, ContainerDefinition, CpuArchitecture, EfsAuthorizationConfig, EfsTransitEncryption,
-        EfsVolumeConfiguration, HealthCheck, KeyValuePair, LogConfiguration, LogDriver, MountPoint,
-        NetworkMode, OsFamily, PortMapping, RuntimePlatform, Secret, SortOrder, Tag, TaskDefinition,
-        TaskDefinitionFamilyStatus, TaskDefinitionField, TaskDefinitionStatus, TransportProtocol, Ulimit,
-        UlimitName, Volume,
+        Compatibility, CpuArchitecture, NetworkMode, OsFamily, RuntimePlatform, SortOrder, Tag,
+        TaskDefinition, TaskDefinitionFamilyStatus, TaskDefinitionField, TaskDefinitionStatus,
     },
 };
-use spec::{Architecture, Text};
+use spec::{Architecture, Capacity};
 use step::{
     Change, Context, Doing, Error, Field, Operation, Result, UNKNOWN, compare, missing_tags, side_by_side,
 };
 
-use crate::{Kind, Task, with_new_role};
-
-/// The log driver's options.
-/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html>
-const LOG_GROUP: &str = "awslogs-group";
-const LOG_REGION: &str = "awslogs-region";
-const LOG_PREFIX: &str = "awslogs-stream-prefix";
+use crate::{
+    Kind, Task, capacity,
+    container::{self, or_none},
+    with_new_role,
+};
 
 /// What the spec asks for.
 pub struct Wanted {
     address: String,
     family: String,
     tags: BTreeMap<String, String>,
-    settings: Settings,
+    /// The name of the container that the task is there for.
+    own: String,
+    pub(crate) settings: Settings,
 }
 
 /// What a revision fixes, as far as the spec owns it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Settings {
-    cpu: String,
-    memory: String,
+pub(crate) struct Settings {
+    /// `FARGATE` or `EC2`.
+    pub(crate) capacity: String,
+    pub(crate) network_mode: String,
+    /// The whole task's, on Fargate alone; on instances each container has its own.
+    pub(crate) cpu: Option<String>,
+    pub(crate) memory: Option<String>,
     architecture: String,
-    execution_role: String,
+    pub(crate) execution_role: String,
     task_role: Option<String>,
-    container: String,
-    image: String,
-    entry_point: Vec<String>,
-    command: Vec<String>,
-    user: String,
-    labels: BTreeMap<String, String>,
-    mounts: BTreeMap<String, Mount>,
-    open_files: Option<i32>,
-    check: Option<Check>,
-    stop_timeout: Option<i32>,
-    ports: BTreeSet<i32>,
-    environment: BTreeMap<String, String>,
-    secrets: BTreeMap<String, String>,
-    logs: BTreeMap<String, String>,
-}
-
-/// What is mounted at a path: the volume's name, the file system's id, and the access point's.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Mount {
-    volume: String,
-    file_system: String,
-    access_point: Option<String>,
-}
-
-impl fmt::Display for Mount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.file_system, self.access_point.as_deref().unwrap_or("/"))
-    }
-}
-
-/// A check that ECS runs in the container; times in seconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Check {
-    command: Vec<String>,
-    interval: i32,
-    timeout: i32,
-    retries: i32,
-    start_period: Option<i32>,
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { command, interval, timeout, retries, start_period } = self;
-        let start = start_period.unwrap_or_default();
-        write!(f, "{} every {interval} s, {timeout} s, {retries} times, after {start} s", command.join(" "))
-    }
+    /// By name.
+    pub(crate) containers: BTreeMap<String, container::Settings>,
 }
 
 /// What the spec asks for, of the task's definition.
 pub fn wanted(context: &Context, task: &Task<'_>) -> Result<Wanted> {
-    let mut environment = BTreeMap::new();
-    let mut secrets = BTreeMap::new();
-    for (name, text) in task.environment {
-        match context.value_from(text) {
-            Some(reference) => secrets.insert(name.clone(), reference?),
-            None => environment.insert(name.clone(), context.render(text)?),
-        };
-    }
-    let logs = [
-        (LOG_GROUP, task.log_group(context)),
-        (LOG_REGION, context.run.region.clone()),
-        (LOG_PREFIX, task.key.to_owned()),
-    ];
-    let words = |texts: &[Text]| texts.iter().map(|text| context.render(text)).collect::<Result<Vec<_>>>();
     let address = format!("{}.definition", task.address());
     let word = task.word();
+    let on_instances = capacity(context) == Capacity::Ec2;
+    let of_task = |number: Option<u32>| number.filter(|_| !on_instances).map(|number| number.to_string());
+    let container =
+        |said: crate::Container<'_>| Ok((said.name.to_owned(), container::wanted(context, task, &said)?));
     Ok(Wanted {
         family: task.family(context),
         tags: context.tags(&address),
         address,
+        own: task.key.to_owned(),
         settings: Settings {
-            cpu: task.cpu.to_string(),
-            memory: task.memory.to_string(),
+            capacity: if on_instances { Compatibility::Ec2 } else { Compatibility::Fargate }
+                .as_str()
+                .to_owned(),
+            network_mode: match task.network_mode {
+                spec::NetworkMode::Awsvpc => NetworkMode::Awsvpc,
+                spec::NetworkMode::Bridge => NetworkMode::Bridge,
+            }
+            .as_str()
+            .to_owned(),
+            cpu: of_task(task.own.cpu),
+            memory: of_task(task.own.memory),
             architecture: match task.architecture {
                 Architecture::X86 => CpuArchitecture::X8664,
                 Architecture::Arm => CpuArchitecture::Arm64,
@@ -126,63 +80,9 @@ pub fn wanted(context: &Context, task: &Task<'_>) -> Result<Wanted> {
             .to_owned(),
             execution_role: context.role_arn(&context.execution_role_name(&word)),
             task_role: task.has_role.then(|| context.role_arn(&context.task_role_name(&word))),
-            container: task.key.to_owned(),
-            image: context.render(task.image)?,
-            entry_point: words(task.entry_point)?,
-            command: words(task.command)?,
-            user: task.user.unwrap_or_default().to_owned(),
-            labels: task
-                .labels
-                .iter()
-                .map(|(name, text)| Ok((name.clone(), context.render(text)?)))
-                .collect::<Result<_>>()?,
-            mounts: task
-                .mounts
-                .iter()
-                .map(|(path, text)| Ok((path.clone(), mount(context, text)?)))
-                .collect::<Result<_>>()?,
-            open_files: task.open_files,
-            check: task.check.map(check),
-            stop_timeout: task.stop_timeout.map(seconds),
-            ports: task.ports.iter().map(|port| i32::from(*port)).collect(),
-            environment,
-            secrets,
-            logs: logs.map(|(key, value)| (key.to_owned(), value)).into(),
+            containers: task.containers().map(container).collect::<Result<_>>()?,
         },
     })
-}
-
-/// What a reference to a file system, or to an access point of it, means.
-fn mount(context: &Context, text: &Text) -> Result<Mount> {
-    let broken = || Error::InvalidSpec(format!("{text} is nothing that can be mounted"));
-    let reference = text.whole().ok_or_else(broken)?;
-    let name = reference.name.as_ref().ok_or_else(broken)?;
-    let found = context.known(context.outputs.file_systems.get(name), &format!("fileSystems.{name}"))?;
-    let Some(point) = reference.attribute.first() else {
-        let file_system = found.id.clone();
-        return Ok(Mount { volume: name.clone(), file_system, access_point: None });
-    };
-    let access_point =
-        context.known(found.access_points.get(point), &format!("fileSystems.{name}.{point}"))?;
-    Ok(Mount {
-        volume: format!("{name}-{point}"),
-        file_system: found.id.clone(),
-        access_point: Some(access_point.clone()),
-    })
-}
-
-fn check(check: &spec::Check) -> Check {
-    Check {
-        command: check.command.clone(),
-        interval: seconds(check.interval),
-        timeout: seconds(check.timeout),
-        retries: check.retries.into(),
-        start_period: check.start_period.map(seconds),
-    }
-}
-
-fn seconds(duration: spec::Duration) -> i32 {
-    i32::try_from(duration.seconds()).unwrap_or(i32::MAX)
 }
 
 /// The revision that is what the spec says, with its tags.
@@ -203,7 +103,7 @@ struct Found {
 /// The revision that is what the spec says, registered if there is none.
 pub async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Revision> {
     match find(ecs, context, wanted).await? {
-        Some(found) if settings(&found.aws) == wanted.settings => {
+        Some(found) if difference(&settings(&found.aws), wanted).is_empty() => {
             retag(ecs, &found, wanted).await?;
             Ok(Revision { arn: arn(&found), tags: found.tags })
         }
@@ -215,10 +115,12 @@ pub async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<
 pub async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<(Option<Change>, Revision)> {
     let unknown = Revision { arn: UNKNOWN.to_owned(), tags: BTreeMap::new() };
     let Some(found) = find(ecs, context, wanted).await? else {
-        let create = Change::create(&wanted.address).with("image", &wanted.settings.image);
+        let own = wanted.settings.containers.get(&wanted.own);
+        let image = own.map(|container| container.image.as_str()).unwrap_or_default();
+        let create = Change::create(&wanted.address).with("image", image);
         return Ok((Some(create), unknown));
     };
-    let fields = difference(&settings(&found.aws), &wanted.settings);
+    let fields = difference(&settings(&found.aws), wanted);
     let differs = !fields.is_empty();
     let fields = fields.into_iter().chain(missing_tags(&found.tags, &wanted.tags)).collect();
     let revision = if differs { unknown } else { Revision { arn: arn(&found), tags: found.tags } };
@@ -254,142 +156,92 @@ async fn describe(ecs: &Client, name: &str) -> Result<Option<Found>> {
 }
 
 /// What a revision says of what the spec owns.
-fn settings(found: &TaskDefinition) -> Settings {
+pub(crate) fn settings(found: &TaskDefinition) -> Settings {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let [container] = found.container_definitions() else { return Settings::default() };
-    let pair =
-        |pair: &KeyValuePair| Some((pair.name()?.to_owned(), pair.value().unwrap_or_default().to_owned()));
-    let secret = |secret: &Secret| (secret.name().to_owned(), secret.value_from().to_owned());
-    let logs = container.log_configuration().and_then(LogConfiguration::options).cloned();
+    // Docker's own on instances, where none was named.
+    let network_mode = found.network_mode().unwrap_or(&NetworkMode::Bridge);
+    let awsvpc = network_mode == &NetworkMode::Awsvpc;
+    let capacity: Vec<&str> = found.requires_compatibilities().iter().map(Compatibility::as_str).collect();
+    let containers = found
+        .container_definitions()
+        .iter()
+        .map(|container| (text(container.name()), container::found(found, container, awsvpc)));
     Settings {
-        cpu: text(found.cpu()),
-        memory: text(found.memory()),
+        capacity: capacity.join(", "),
+        network_mode: network_mode.as_str().to_owned(),
+        cpu: found.cpu().map(str::to_owned),
+        memory: found.memory().map(str::to_owned),
         architecture: text(
             found.runtime_platform().and_then(RuntimePlatform::cpu_architecture).map(CpuArchitecture::as_str),
         ),
         execution_role: text(found.execution_role_arn()),
         task_role: found.task_role_arn().map(str::to_owned),
-        container: text(container.name()),
-        image: text(container.image()),
-        entry_point: container.entry_point().to_vec(),
-        command: container.command().to_vec(),
-        user: text(container.user()),
-        labels: container.docker_labels().cloned().unwrap_or_default().into_iter().collect(),
-        mounts: mounts(found, container),
-        open_files: container
-            .ulimits()
-            .iter()
-            .find(|limit| limit.name() == &UlimitName::Nofile)
-            .map(Ulimit::hard_limit),
-        check: container.health_check().map(|found| Check {
-            command: found.command().to_vec(),
-            interval: found.interval().unwrap_or_default(),
-            timeout: found.timeout().unwrap_or_default(),
-            retries: found.retries().unwrap_or_default(),
-            start_period: found.start_period().filter(|seconds| *seconds > 0),
-        }),
-        stop_timeout: container.stop_timeout(),
-        ports: container.port_mappings().iter().filter_map(PortMapping::container_port).collect(),
-        environment: container.environment().iter().filter_map(pair).collect(),
-        secrets: container.secrets().iter().map(secret).collect(),
-        logs: logs.unwrap_or_default().into_iter().collect(),
+        containers: containers.collect(),
     }
 }
 
-/// What a revision's container mounts, by path.
-fn mounts(found: &TaskDefinition, container: &ContainerDefinition) -> BTreeMap<String, Mount> {
-    let one = |point: &MountPoint| {
-        let name = point.source_volume()?;
-        let volume = found.volumes().iter().find(|volume| volume.name() == Some(name));
-        let files = volume.and_then(Volume::efs_volume_configuration);
-        let mount = Mount {
-            volume: name.to_owned(),
-            file_system: files.map(EfsVolumeConfiguration::file_system_id).unwrap_or_default().to_owned(),
-            access_point: files
-                .and_then(EfsVolumeConfiguration::authorization_config)
-                .and_then(|config| config.access_point_id())
-                .map(str::to_owned),
-        };
-        Some((point.container_path()?.to_owned(), mount))
-    };
-    container.mount_points().iter().filter_map(one).collect()
+/// The log group that a revision writes to.
+fn log_group(found: &TaskDefinition) -> Option<String> {
+    let containers = settings(found).containers;
+    containers.into_values().find_map(|mut container| container.logs.remove(container::LOG_GROUP))
 }
 
-fn difference(found: &Settings, wanted: &Settings) -> Vec<Field> {
-    let told = |mounts: &BTreeMap<String, Mount>| -> BTreeMap<String, String> {
-        mounts.iter().map(|(path, mount)| (path.clone(), mount.to_string())).collect()
-    };
-    let shown = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
-    let ports = |ports: &BTreeSet<i32>| ports.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
-    let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-    [
-        compare("cpu", &found.cpu, &wanted.cpu),
-        compare("memory", &found.memory, &wanted.memory),
+/// What differs. Fields of the task's own container are called as in the spec, those of a sidecar
+/// `sidecars.<name>.image`.
+pub(crate) fn difference(found: &Settings, wanted: &Wanted) -> Vec<Field> {
+    let Wanted { own, settings: wanted, .. } = wanted;
+    let of_task = [
+        compare("capacity", &found.capacity, &wanted.capacity),
+        compare("networkMode", &found.network_mode, &wanted.network_mode),
+        compare("cpu", or_none(found.cpu.as_ref()), or_none(wanted.cpu.as_ref())),
+        compare("memory", or_none(found.memory.as_ref()), or_none(wanted.memory.as_ref())),
         compare("architecture", &found.architecture, &wanted.architecture),
         compare("executionRole", &found.execution_role, &wanted.execution_role),
-        compare("role", or_none(&found.task_role), or_none(&wanted.task_role)),
-        compare("container", &found.container, &wanted.container),
-        compare("image", &found.image, &wanted.image),
-        compare("entryPoint", found.entry_point.join(" "), wanted.entry_point.join(" ")),
-        compare("command", found.command.join(" "), wanted.command.join(" ")),
-        compare("user", &found.user, &wanted.user),
-        compare(
-            "openFiles",
-            shown(found.open_files.map(|number| number.to_string())),
-            shown(wanted.open_files.map(|number| number.to_string())),
-        ),
-        compare(
-            "check",
-            shown(found.check.as_ref().map(Check::to_string)),
-            shown(wanted.check.as_ref().map(Check::to_string)),
-        ),
-        compare(
-            "stopTimeout",
-            shown(found.stop_timeout.map(|number| number.to_string())),
-            shown(wanted.stop_timeout.map(|number| number.to_string())),
-        ),
-        compare("ports", ports(&found.ports), ports(&wanted.ports)),
-    ]
-    .into_iter()
-    .flatten()
-    .chain(entries("labels", &found.labels, &wanted.labels))
-    .chain(entries("mounts", &told(&found.mounts), &told(&wanted.mounts)))
-    .chain(entries("environment", &found.environment, &wanted.environment))
-    .chain(entries("secrets", &found.secrets, &wanted.secrets))
-    .chain(entries("logs", &found.logs, &wanted.logs))
-    .collect()
-}
-
-/// A field for each key whose value differs.
-fn entries(name: &str, found: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> Vec<Field> {
-    let keys: BTreeSet<&String> = found.keys().chain(wanted.keys()).collect();
-    let value = |values: &BTreeMap<String, String>, key: &str| {
-        values.get(key).cloned().unwrap_or_else(|| "none".to_owned())
+        compare("role", or_none(found.task_role.as_ref()), or_none(wanted.task_role.as_ref())),
+    ];
+    let names: BTreeSet<&String> = found.containers.keys().chain(wanted.containers.keys()).collect();
+    let of_container = |name: &String| {
+        let called = if name == own { "container".to_owned() } else { format!("sidecars.{name}") };
+        match (found.containers.get(name), wanted.containers.get(name)) {
+            (Some(found), Some(wanted)) if name == own => container::difference("", found, wanted),
+            (Some(found), Some(wanted)) => container::difference(&format!("{called}."), found, wanted),
+            (found, wanted) => {
+                let image = |container: Option<&container::Settings>| {
+                    or_none(container.map(|container| &container.image))
+                };
+                vec![Field { name: called, found: Some(image(found)), wanted: image(wanted) }]
+            }
+        }
     };
-    let field = |key: &String| compare(&format!("{name}.{key}"), value(found, key), value(wanted, key));
-    keys.into_iter().filter_map(field).collect()
+    of_task.into_iter().flatten().chain(names.into_iter().flat_map(of_container)).collect()
 }
 
 /// A lost answer leaves a revision that the next pass finds. A role made moments ago may not be usable
 /// yet.
 async fn create(ecs: &Client, wanted: &Wanted) -> Result<String> {
     let settings = &wanted.settings;
+    // On instances it is what ECS places by.
     let platform = RuntimePlatform::builder()
         .cpu_architecture(settings.architecture.as_str().into())
         .operating_system_family(OsFamily::Linux)
         .build();
+    // The task's own first.
+    let (own, beside): (Vec<_>, Vec<_>) =
+        settings.containers.iter().partition(|(name, _)| **name == wanted.own);
+    let containers = own.into_iter().chain(beside);
+    let containers = containers.map(|(name, container)| container::definition(name, container));
     let registered = ecs
         .register_task_definition()
         .family(&wanted.family)
-        .network_mode(NetworkMode::Awsvpc)
-        .requires_compatibilities(Compatibility::Fargate)
-        .cpu(&settings.cpu)
-        .memory(&settings.memory)
+        .network_mode(settings.network_mode.as_str().into())
+        .requires_compatibilities(settings.capacity.as_str().into())
+        .set_cpu(settings.cpu.clone())
+        .set_memory(settings.memory.clone())
         .runtime_platform(platform)
         .execution_role_arn(&settings.execution_role)
         .set_task_role_arn(settings.task_role.clone())
-        .container_definitions(container(settings)?)
-        .set_volumes(Some(volumes(settings)?))
+        .set_container_definitions(Some(containers.collect::<Result<_>>()?))
+        .set_volumes(Some(container::volumes(settings.containers.values())?))
         .set_tags(Some(tag_list(&wanted.tags)))
         .send()
         .await;
@@ -397,80 +249,6 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<String> {
     let registered = with_new_role(registered, doing)?;
     let arn = registered.task_definition.and_then(|definition| definition.task_definition_arn);
     arn.ok_or_else(|| Error::Failed(format!("{}: no revision answered", doing())))
-}
-
-/// A volume for each file system, or access point, that is mounted, encrypted on its way.
-fn volumes(settings: &Settings) -> Result<Vec<Volume>> {
-    let broken = |error| Error::Failed(format!("writing a volume: {error}"));
-    let named: BTreeMap<&String, &Mount> =
-        settings.mounts.values().map(|mount| (&mount.volume, mount)).collect();
-    let volume = |(name, mount): (&String, &Mount)| {
-        let authorization = mount
-            .access_point
-            .as_ref()
-            .map(|point| EfsAuthorizationConfig::builder().access_point_id(point).build());
-        let files = EfsVolumeConfiguration::builder()
-            .file_system_id(&mount.file_system)
-            .transit_encryption(EfsTransitEncryption::Enabled)
-            .set_authorization_config(authorization)
-            .build()
-            .map_err(broken)?;
-        Ok(Volume::builder().name(name).efs_volume_configuration(files).build())
-    };
-    named.into_iter().map(volume).collect()
-}
-
-fn container(settings: &Settings) -> Result<ContainerDefinition> {
-    let broken = |error| Error::Failed(format!("writing a container definition: {error}"));
-    let logs = LogConfiguration::builder()
-        .log_driver(LogDriver::Awslogs)
-        .set_options(Some(settings.logs.clone().into_iter().collect()))
-        .build()
-        .map_err(broken)?;
-    let secret = |(name, from): (&String, &String)| Secret::builder().name(name).value_from(from).build();
-    let secrets: std::result::Result<Vec<_>, _> = settings.secrets.iter().map(secret).collect();
-    let port =
-        |port: &i32| PortMapping::builder().container_port(*port).protocol(TransportProtocol::Tcp).build();
-    let pair = |(name, value): (&String, &String)| KeyValuePair::builder().name(name).value(value).build();
-    Ok(ContainerDefinition::builder()
-        .name(&settings.container)
-        .image(&settings.image)
-        .essential(true)
-        .set_entry_point((!settings.entry_point.is_empty()).then(|| settings.entry_point.clone()))
-        .set_user(Some(settings.user.clone()).filter(|user| !user.is_empty()))
-        .set_docker_labels(
-            (!settings.labels.is_empty()).then(|| settings.labels.clone().into_iter().collect()),
-        )
-        .set_mount_points(Some(settings.mounts.iter().map(mounted).collect()))
-        .set_ulimits(settings.open_files.map(open_files).transpose()?)
-        .set_health_check(settings.check.as_ref().map(health_check).transpose()?)
-        .set_stop_timeout(settings.stop_timeout)
-        .set_command((!settings.command.is_empty()).then(|| settings.command.clone()))
-        .set_port_mappings(Some(settings.ports.iter().map(port).collect()))
-        .set_environment(Some(settings.environment.iter().map(pair).collect()))
-        .set_secrets(Some(secrets.map_err(broken)?))
-        .log_configuration(logs)
-        .build())
-}
-
-fn mounted((path, mount): (&String, &Mount)) -> MountPoint {
-    MountPoint::builder().container_path(path).source_volume(&mount.volume).build()
-}
-
-fn open_files(limit: i32) -> Result<Vec<Ulimit>> {
-    let built = Ulimit::builder().name(UlimitName::Nofile).soft_limit(limit).hard_limit(limit).build();
-    Ok(vec![built.map_err(|error| Error::Failed(format!("writing a limit: {error}")))?])
-}
-
-fn health_check(check: &Check) -> Result<HealthCheck> {
-    let built = HealthCheck::builder()
-        .set_command(Some(check.command.clone()))
-        .interval(check.interval)
-        .timeout(check.timeout)
-        .retries(check.retries)
-        .set_start_period(check.start_period)
-        .build();
-    built.map_err(|error| Error::Failed(format!("writing a health check: {error}")))
 }
 
 /// Tags as ECS takes them.
@@ -529,7 +307,7 @@ pub async fn old(ecs: &Client, context: &Context, kind: Kind) -> Result<Vec<Old>
     families.retain(|family| !theirs.contains(family));
     let one = async |arn: String| {
         let Some(found) = describe(ecs, &arn).await? else { return Ok(None) };
-        let log_group = settings(&found.aws).logs.remove(LOG_GROUP);
+        let log_group = log_group(&found.aws);
         let dropped = !kept.contains(family_of(&arn));
         let owner = context.owner();
         let address = owner.address(&found.tags).filter(|address| !dropped || kind.owns(address));

@@ -50,8 +50,8 @@ const TAG_LIMIT: usize = 256;
 /// What the spec asks for.
 pub(crate) struct Wanted {
     address: String,
-    /// The container's name, with which its log streams begin.
     container: String,
+    /// The family of its task definitions, with which its log streams begin.
     family: String,
     revision: String,
     purpose: String,
@@ -80,7 +80,7 @@ pub(crate) fn wanted(
         family: task.family(context),
         revision: revision.to_owned(),
         purpose: purpose.to_owned(),
-        place: Place::of(context, job.placement)?,
+        place: Place::of(context, job.placement, job.network_mode)?,
         timeout: job.timeout.unwrap_or(TIMEOUT),
         log_group: task.log_group(context),
         token: context.token(&format!("{address}-{}", digits(&format!("{revision} {purpose}"), 8))),
@@ -242,8 +242,8 @@ async fn start(ecs: &Client, wanted: &Wanted) -> Result<Task> {
         .run_task()
         .cluster(&wanted.place.cluster)
         .task_definition(&wanted.revision)
-        .capacity_provider_strategy(wanted.place.strategy()?)
-        .network_configuration(wanted.place.network()?)
+        .set_capacity_provider_strategy(wanted.place.strategy()?)
+        .set_network_configuration(wanted.place.network()?)
         .client_token(&wanted.token)
         .started_by(STARTED_BY)
         .set_tags(Some(tag_list(&wanted.tags)))
@@ -340,7 +340,7 @@ async fn failure(logs: &Logs, wanted: &Wanted, task: &Task) -> Result<Error> {
 /// The last lines a task wrote, if it wrote any.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html>
 async fn last_lines(logs: &Logs, wanted: &Wanted, task: &Task) -> Result<String> {
-    let stream = format!("{0}/{0}/{1}", wanted.container, id(task));
+    let stream = format!("{}/{}/{}", wanted.family, wanted.container, id(task));
     let read = logs
         .get_log_events()
         .log_group_name(&wanted.log_group)

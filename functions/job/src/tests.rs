@@ -29,9 +29,10 @@ use aws_sdk_ecs::{
     },
     primitives::DateTime,
     types::{
-        Container, ContainerDefinition, CpuArchitecture, DesiredStatus, Failure, KeyValuePair,
-        LogConfiguration, LogDriver, RuntimePlatform, Secret, Service as EcsService, Tag, Task as EcsTask,
-        TaskDefinition, TaskDefinitionStatus, TaskStopCode, builders::TaskBuilder,
+        CapacityProviderStrategyItem, Compatibility, Container, ContainerDefinition, CpuArchitecture,
+        DesiredStatus, Failure, KeyValuePair, LogConfiguration, LogDriver, NetworkMode, RuntimePlatform,
+        Secret, Service as EcsService, Tag, Task as EcsTask, TaskDefinition, TaskDefinitionStatus,
+        TaskStopCode, builders::TaskBuilder,
     },
 };
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
@@ -59,6 +60,8 @@ const OLDER: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/demo-see
 fn context_with(operation: Operation, more: &Value) -> Context {
     let mut job = json!({
         "image": "${repositories.app}:1",
+        "cpu": 256,
+        "memory": 512,
         "environment": { "A": "b", "KEY": "${secrets.key}" },
         "logs": { "retention": "7d" },
     });
@@ -168,7 +171,7 @@ fn definition(image: &str) -> TaskDefinition {
     let options = [
         ("awslogs-group", "/plinth/demo/seed"),
         ("awslogs-region", "us-east-1"),
-        ("awslogs-stream-prefix", "seed"),
+        ("awslogs-stream-prefix", "demo-seed-job"),
     ];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let logs = LogConfiguration::builder().log_driver(LogDriver::Awslogs).set_options(Some(options.into()));
@@ -183,6 +186,8 @@ fn definition(image: &str) -> TaskDefinition {
         .task_definition_arn(REVISION)
         .family("demo-seed-job")
         .status(TaskDefinitionStatus::Active)
+        .requires_compatibilities(Compatibility::Fargate)
+        .network_mode(NetworkMode::Awsvpc)
         .cpu("256")
         .memory("512")
         .runtime_platform(RuntimePlatform::builder().cpu_architecture(CpuArchitecture::X8664).build())
@@ -304,7 +309,7 @@ fn log(lines: Vec<String>) -> Rule {
     mock!(Logs::get_log_events)
         .match_requests(|request| {
             request.log_group_name() == Some("/plinth/demo/seed")
-                && request.log_stream_name() == Some("seed/seed/1234")
+                && request.log_stream_name() == Some("demo-seed-job/seed/1234")
                 && request.limit() == Some(20)
         })
         .then_output(move || {
@@ -377,6 +382,42 @@ async fn what_is_missing_is_created_with_our_tags_and_the_task_is_started_and_wa
     let error = rules.ensured(&json!({})).await.unwrap_err();
     assert!(error.to_string().starts_with("jobs.seed: its task (1234) is PROVISIONING"), "{error}");
     assert_eq!((error.kind(), calls(&rules.ecs)), ("NotReadySoon", vec![1, 1]));
+}
+
+#[tokio::test]
+async fn on_instances_a_task_runs_where_the_cluster_has_room_and_has_no_address_of_its_own() {
+    for (existing, provider) in [(false, Some("plinth-demo")), (true, None)] {
+        let mut context = context(Operation::Ensure);
+        let capacity = spec::Capacity::Ec2;
+        context.spec.cluster = Some(spec::Cluster { existing, capacity, ..spec::Cluster::default() });
+        let job = context.spec.jobs.get_mut("seed").expect("a job");
+        job.network_mode = Some(spec::NetworkMode::Bridge);
+        job.memory = Some(64);
+        let mut rules = Rules::standing();
+        rules.definitions = vec![undefined()];
+        rules.ecs = vec![
+            mock!(Ecs::register_task_definition)
+                .match_requests(|request| {
+                    request.requires_compatibilities() == [Compatibility::Ec2]
+                        && request.network_mode() == Some(&NetworkMode::Bridge)
+                        && (request.cpu(), request.memory()) == (None, None)
+                        && request.container_definitions()[0].memory() == Some(64)
+                })
+                .then_output(|| {
+                    RegisterTaskDefinitionOutput::builder().task_definition(definition("x")).build()
+                }),
+            mock!(Ecs::run_task)
+                .match_requests(move |request| {
+                    let strategy = request.capacity_provider_strategy();
+                    strategy.first().map(CapacityProviderStrategyItem::capacity_provider) == provider
+                        && request.launch_type().is_none()
+                        && request.network_configuration().is_none()
+                })
+                .then_output(|| RunTaskOutput::builder().tasks(task_for("done", "run").build()).build()),
+        ];
+        assert_eq!(ensure(&rules.aws(), &context).await.unwrap_err().kind(), "NotReadySoon");
+        assert_eq!(calls(&rules.ecs), [1, 1]);
+    }
 }
 
 #[tokio::test]
@@ -495,7 +536,10 @@ async fn a_task_that_fails_fails_the_run_with_its_code_and_its_last_lines_and_is
     assert_eq!(error.kind(), "Failed");
     let text = error.to_string();
     assert!(text.contains("exited with 3: Essential container in task exited"), "{text}");
-    assert!(text.ends_with("(/plinth/demo/seed, seed/seed/1234):\nrelation missing\ngave up"), "{text}");
+    assert!(
+        text.ends_with("(/plinth/demo/seed, demo-seed-job/seed/1234):\nrelation missing\ngave up"),
+        "{text}"
+    );
 
     rules.logs = vec![log(vec!["ä".repeat(1_000); 20])];
     let long = rules.ensured(&json!({})).await.unwrap_err().to_string();
@@ -570,6 +614,8 @@ async fn the_plan_of_a_job_after_services_follows_their_plan() {
     let after = json!({ "after": ["app"] });
     let standing = TaskDefinition::builder()
         .task_definition_arn("arn:task-definition/demo-app:4")
+        .requires_compatibilities(Compatibility::Fargate)
+        .network_mode(NetworkMode::Awsvpc)
         .cpu("256")
         .memory("512")
         .runtime_platform(RuntimePlatform::builder().cpu_architecture(CpuArchitecture::X8664).build())
@@ -578,7 +624,7 @@ async fn the_plan_of_a_job_after_services_follows_their_plan() {
         let options: BTreeMap<&str, &str> = [
             ("awslogs-group", "/plinth/demo/app"),
             ("awslogs-region", "us-east-1"),
-            ("awslogs-stream-prefix", "app"),
+            ("awslogs-stream-prefix", "demo-app"),
         ]
         .into();
         let options = options.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();

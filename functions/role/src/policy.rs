@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use spec::{Function, Part, Reference, Section, Statement, Text};
+use spec::{Function, Oidc, Part, Reference, Section, Statement, Text};
 use step::{Context, Result};
 
 /// The service that starts tasks.
@@ -12,6 +12,9 @@ const TASKS: &str = "ecs-tasks.amazonaws.com";
 
 /// The service that runs functions.
 pub(crate) const LAMBDA: &str = "lambda.amazonaws.com";
+
+/// The service that runs instances.
+pub(crate) const EC2: &str = "ec2.amazonaws.com";
 
 /// The longest name of a function.
 const FUNCTION_LIMIT: usize = 64;
@@ -33,6 +36,19 @@ pub(crate) fn task_trust(context: &Context) -> Value {
         "Principal": { "Service": TASKS },
         "Action": "sts:AssumeRole",
         "Condition": { "StringEquals": { "aws:SourceAccount": context.run.account } },
+    })])
+}
+
+/// Who has a token of this issuer, about this subject, may assume the role.
+/// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html>
+pub(crate) fn federated(provider: &str, oidc: &Oidc) -> Value {
+    let Oidc { issuer, subject, audience } = oidc;
+    let is = |claim: &str, value: &str| json!({ format!("{issuer}:{claim}"): value });
+    document(&[json!({
+        "Effect": "Allow",
+        "Principal": { "Federated": provider },
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": { "StringEquals": is("aud", audience), "StringLike": is("sub", subject) },
     })])
 }
 
@@ -84,20 +100,57 @@ pub(crate) fn function(context: &Context, key: &str, function: &Function) -> Res
     Ok(document(&statements))
 }
 
+/// Push images to the environment's repositories, and read what is in them, as a push does to leave out what
+/// is there.
+/// Source: <https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html>
+pub(crate) fn push(context: &Context) -> Result<Value> {
+    let actions = [
+        "BatchCheckLayerAvailability",
+        "BatchGetImage",
+        "CompleteLayerUpload",
+        "DescribeImages",
+        "GetDownloadUrlForLayer",
+        "InitiateLayerUpload",
+        "PutImage",
+        "UploadLayerPart",
+    ];
+    let arn = |key: &String| {
+        let output = context.known(context.outputs.repositories.get(key), &format!("repositories.{key}"))?;
+        Ok(output.arn.clone())
+    };
+    let repositories: BTreeSet<String> = context.spec.repositories.keys().map(arn).collect::<Result<_>>()?;
+    let repositories: Vec<String> = repositories.into_iter().collect();
+    Ok(document(&[
+        allowed(&["ecr:GetAuthorizationToken"], &["*"]),
+        allowed(&actions.map(|action| format!("ecr:{action}")), &repositories),
+    ]))
+}
+
+/// Mount the account's file systems, since roles are made before it is known which are the environment's.
+/// Source: <https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html>
+pub(crate) fn mount(context: &Context) -> Value {
+    let actions = ["ClientMount", "ClientWrite", "ClientRootAccess"];
+    let file_systems = format!(
+        "arn:{}:elasticfilesystem:{}:{}:file-system/*",
+        context.partition(),
+        context.run.region,
+        context.run.account,
+    );
+    document(&[allowed(&actions.map(|action| format!("elasticfilesystem:{action}")), &[file_systems])])
+}
+
 fn rendered(context: &Context, statement: &Statement) -> Result<Value> {
     let resources: Vec<_> =
         statement.resources.iter().map(|text| context.render(text)).collect::<Result<_>>()?;
     Ok(allowed(&statement.actions, &resources))
 }
 
-/// What ECS needs to start a task: its image, its log group, the secrets it refers to.
+/// A container, as far as ECS needs leave to start it: its image and its environment.
+pub(crate) type Container<'a> = (&'a Text, &'a BTreeMap<String, Text>);
+
+/// What ECS needs to start a task: its containers' images, their log group, the secrets they refer to.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html>
-pub(crate) fn execution(
-    context: &Context,
-    log_group: &str,
-    image: &Text,
-    environment: &BTreeMap<String, Text>,
-) -> Result<Value> {
+pub(crate) fn execution(context: &Context, log_group: &str, containers: &[Container<'_>]) -> Result<Value> {
     let log_group = format!(
         "arn:{}:logs:{}:{}:log-group:{log_group}:*",
         context.partition(),
@@ -108,29 +161,32 @@ pub(crate) fn execution(
         allowed(&["ecr:GetAuthorizationToken"], &["*"]),
         allowed(
             &["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            &repositories(context, image)?,
+            &repositories(context, containers)?,
         ),
         allowed(&["logs:CreateLogStream", "logs:PutLogEvents"], &[log_group]),
     ];
-    let secrets = secrets(context, environment)?;
+    let secrets = secrets(context, containers)?;
     if !secrets.is_empty() {
         statements.push(allowed(&["secretsmanager:GetSecretValue"], &secrets));
     }
     Ok(document(&statements))
 }
 
-/// The repositories an image comes from; an image that is no reference may be in any.
-fn repositories(context: &Context, image: &Text) -> Result<Vec<String>> {
-    let repositories = image.references().filter(|found| found.section == Section::Repositories);
-    let arns: BTreeSet<_> =
-        repositories.map(|found| attribute(context, found, &["arn"])).collect::<Result<_>>()?;
-    Ok(if arns.is_empty() { vec!["*".to_owned()] } else { arns.into_iter().collect() })
+/// The repositories the images come from; an image that is no reference may be in any.
+fn repositories(context: &Context, containers: &[Container<'_>]) -> Result<Vec<String>> {
+    let mut arns = BTreeSet::new();
+    for (image, _) in containers {
+        let repository = image.references().find(|found| found.section == Section::Repositories);
+        let Some(repository) = repository else { return Ok(vec!["*".to_owned()]) };
+        arns.insert(attribute(context, repository, &["arn"])?);
+    }
+    Ok(arns.into_iter().collect())
 }
 
-/// The secrets an environment refers to, whole or by one key.
-fn secrets(context: &Context, environment: &BTreeMap<String, Text>) -> Result<Vec<String>> {
-    let whole = environment.values().filter_map(Text::whole);
-    let secrets = whole.filter(|reference| reference.section == Section::Secrets);
+/// The secrets the environments refer to, whole or by one key.
+fn secrets(context: &Context, containers: &[Container<'_>]) -> Result<Vec<String>> {
+    let values = containers.iter().flat_map(|(_, environment)| environment.values());
+    let secrets = values.filter_map(Text::whole).filter(|found| found.section == Section::Secrets);
     let arns: BTreeSet<_> = secrets.map(|secret| attribute(context, secret, &[])).collect::<Result<_>>()?;
     Ok(arns.into_iter().collect())
 }
@@ -205,7 +261,7 @@ mod tests {
         let context = step::test::context(Operation::Ensure, spec, outputs);
         let api = &context.spec.services["api"];
         let document =
-            execution(&context, "/plinth/demo/api", &api.image, &api.environment).expect("a document");
+            execution(&context, "/plinth/demo/api", &[(&api.image, &api.environment)]).expect("a document");
         let resource = |action: &str| {
             let statements = document["Statement"].as_array().expect("statements");
             let found = statements.iter().find(|found| found["Action"].to_string().contains(action));

@@ -1,8 +1,14 @@
-//! The step `secret`: Secrets Manager secrets, some with a value that is generated once.
+//! The step `secret`: Secrets Manager secrets, some with a value that is generated once, some with one that
+//! is composed of others'.
 //!
 //! Ours is a secret that carries the owner's tags; it has them from `CreateSecret` on. How long a
-//! deleted one can be restored is a tag too, since the spec no longer says it when the secret goes.
+//! deleted one can be restored is a tag too, since the spec no longer says it when the secret goes, and so is
+//! what a value was composed of.
 //! A value is passed from one call to the next and never shown.
+
+mod compose;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +19,7 @@ use aws_sdk_secretsmanager::{
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use spec::Generate;
+use spec::{Generate, Text};
 use step::{
     Answer, Change, Context, Doing, ENVIRONMENT, Error, Field, Operation, Result, SecretOutput, UNKNOWN,
     compare, compare_key, missing_tags, side_by_side,
@@ -50,6 +56,7 @@ struct Wanted {
     /// The ARN of the key it is encrypted with; none for the account's own.
     encryption: Option<String>,
     generate: Option<Generate>,
+    compose: Option<Text>,
     tags: BTreeMap<String, String>,
 }
 
@@ -66,6 +73,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
             description: secret.description.clone().unwrap_or_default(),
             encryption: encryption.cloned(),
             generate: secret.generate.clone(),
+            compose: secret.compose.clone(),
             tags,
             address,
         }
@@ -80,6 +88,8 @@ fn name(context: &Context, key: &str, secret: &spec::Secret) -> String {
 async fn ensure(secrets: &Client, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
     let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(secrets, context, wanted))).await?;
+    // What they are composed of is there by now.
+    compose::ensure(secrets, context, &wanted).await?;
     Answer::new(BTreeMap::from_iter(outputs), Vec::new())
 }
 
@@ -110,7 +120,11 @@ async fn plan(secrets: &Client, context: &Context) -> Result<Answer> {
         outputs.insert(wanted.key.clone(), SecretOutput { arn: arn.to_owned() });
         changes.extend(match found.filter(|found| found.deleted_date().is_none()) {
             None => Some(Change::create(&wanted.address).with("name", &wanted.name)),
-            Some(found) => Change::update(&wanted.address, difference(&found, wanted)),
+            Some(found) => {
+                let value = compose::plan(secrets, context, wanted, &found).await?;
+                let fields = value.into_iter().chain(difference(&found, wanted)).collect();
+                Change::update(&wanted.address, fields)
+            }
         });
     }
     Answer::new(outputs, changes)
@@ -292,234 +306,4 @@ async fn delete(secrets: &Client, name: &str) -> Result<()> {
     let deleted = delete.send().await;
     deleted.unless_absent(&["ResourceNotFoundException"], || format!("deleting secret ({name})"))?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use aws_sdk_secretsmanager::{
-        operation::{
-            create_secret::CreateSecretOutput,
-            delete_secret::DeleteSecretOutput,
-            describe_secret::{DescribeSecretError, builders::DescribeSecretOutputBuilder},
-            get_random_password::GetRandomPasswordOutput,
-            list_secrets::ListSecretsOutput,
-            put_secret_value::PutSecretValueOutput,
-            restore_secret::RestoreSecretOutput,
-            tag_resource::TagResourceOutput,
-            update_secret::UpdateSecretOutput,
-        },
-        primitives::DateTime,
-        types::{SecretListEntry, error::ResourceNotFoundException},
-    };
-    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-    use spec::Spec;
-    use step::Outputs;
-
-    use super::*;
-
-    const SPEC: &str = "{ apiVersion: plinth/v1, name: demo, secrets: { db: { description: the database,
-        generate: { username: admin }, recovery: 0d } } }";
-
-    fn context(operation: Operation) -> Context {
-        step::test::context(operation, spec::parse(SPEC, None).expect("a spec"), Outputs::default())
-    }
-
-    fn dropped(operation: Operation) -> Context {
-        step::test::context(operation, Spec::empty("demo"), Outputs::default())
-    }
-
-    fn our_tags() -> Vec<Tag> {
-        tag_list(&wanted(&context(Operation::Plan)).expect("a spec")[0].tags)
-    }
-
-    /// The secret as AWS describes it when it is what the spec says.
-    fn secret() -> DescribeSecretOutputBuilder {
-        DescribeSecretOutput::builder()
-            .name("demo-db")
-            .arn("arn:db")
-            .description("the database")
-            .version_ids_to_stages("1", vec!["AWSCURRENT".to_owned()])
-            .set_tags(Some(our_tags()))
-    }
-
-    fn described(secret: DescribeSecretOutputBuilder) -> Rule {
-        mock!(Client::describe_secret).then_output(move || secret.clone().build())
-    }
-
-    fn absent() -> Rule {
-        mock!(Client::describe_secret).then_error(|| {
-            let error = aws_sdk_secretsmanager::error::ErrorMetadata::builder();
-            let meta = error.code("ResourceNotFoundException").build();
-            DescribeSecretError::ResourceNotFoundException(
-                ResourceNotFoundException::builder().meta(meta).build(),
-            )
-        })
-    }
-
-    fn listed(tags: Vec<Tag>) -> Rule {
-        let entry = SecretListEntry::builder().name("demo-db").arn("arn:db").set_tags(Some(tags)).build();
-        mock!(Client::list_secrets)
-            .then_output(move || ListSecretsOutput::builder().secret_list(entry.clone()).build())
-    }
-
-    fn password() -> Rule {
-        mock!(Client::get_random_password)
-            .match_requests(|request| {
-                request.exclude_punctuation() == Some(true) && request.password_length() == Some(32)
-            })
-            .then_output(|| GetRandomPasswordOutput::builder().random_password("pAss1").build())
-    }
-
-    const VALUE: &str = r#"{"username":"admin","password":"pAss1"}"#;
-
-    fn put() -> Rule {
-        mock!(Client::put_secret_value)
-            .match_requests(|request| request.secret_string() == Some(VALUE))
-            .then_output(|| PutSecretValueOutput::builder().build())
-    }
-
-    /// A client that refuses every call for which there is no rule.
-    fn client(rules: &[&Rule]) -> Client {
-        mock_client!(aws_sdk_secretsmanager, RuleMode::MatchAny, rules)
-    }
-
-    #[tokio::test]
-    async fn the_environments_key_takes_the_place_of_the_accounts_own() {
-        let arn = "arn:aws:kms:us-east-1:123456789012:key/1";
-        let mut context = context(Operation::Ensure);
-        context.spec.key = Some(spec::Key::default());
-        context.outputs.key = Some(step::KeyOutput { id: "1".to_owned(), arn: arn.to_owned() });
-        let update = mock!(Client::update_secret)
-            .match_requests(move |request| request.kms_key_id() == Some(arn))
-            .then_output(|| UpdateSecretOutput::builder().build());
-        let rules = [&described(secret()), &update];
-        ensure(&client(&rules), &context).await.expect("an answer");
-        assert_eq!(update.num_calls(), 1);
-        ensure(&client(&[&described(secret().kms_key_id(arn))]), &context).await.expect("an answer");
-    }
-
-    #[tokio::test]
-    async fn a_missing_secret_is_created_with_our_tags_and_a_generated_value() {
-        let create = mock!(Client::create_secret)
-            .match_requests(|request| {
-                request.name() == Some("demo-db")
-                    && request.secret_string() == Some(VALUE)
-                    && request.client_request_token().is_some_and(|token| token.len() == 64)
-                    && request.tags() == our_tags()
-            })
-            .then_output(|| CreateSecretOutput::builder().arn("arn:db").build());
-        let rules = [&absent(), &password(), &create];
-        let answer = ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
-        assert_eq!(answer.output, json!({ "db": { "arn": "arn:db" } }));
-        assert_eq!(create.num_calls(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_secret_to_be_filled_by_hand_is_created_without_a_value() {
-        let spec = "{ apiVersion: plinth/v1, name: demo, secrets: { key: {} } }";
-        let spec = spec::parse(spec, None).expect("a spec");
-        let context = step::test::context(Operation::Ensure, spec, Outputs::default());
-        let create = mock!(Client::create_secret)
-            .match_requests(|request| request.name() == Some("demo-key") && request.secret_string().is_none())
-            .then_output(|| CreateSecretOutput::builder().arn("arn:key").build());
-        ensure(&client(&[&absent(), &create]), &context).await.expect("an answer");
-        assert_eq!(create.num_calls(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_secret_that_matches_is_left_alone() {
-        let rules = [&described(secret()), &listed(our_tags())];
-        ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
-        let planned = plan(&client(&rules), &context(Operation::Plan)).await.expect("an answer");
-        assert_eq!(planned.changes, []);
-    }
-
-    #[tokio::test]
-    async fn a_generated_secret_without_a_value_gets_one() {
-        let put = put();
-        let empty = described(secret().set_version_ids_to_stages(None));
-        let rules = [&empty, &password(), &put];
-        ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
-        assert_eq!(put.num_calls(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_secret_that_awaits_deletion_is_restored_and_overwritten() {
-        let deleted = described(secret().deleted_date(DateTime::from_secs(1)));
-        let restore = mock!(Client::restore_secret).then_output(|| RestoreSecretOutput::builder().build());
-        let put = put();
-        let rules = [&deleted, &restore, &password(), &put, &listed(Vec::new())];
-        let planned = plan(&client(&rules), &context(Operation::Plan)).await.expect("an answer");
-        assert_eq!(planned.changes, [Change::create("secrets.db").with("name", "demo-db")]);
-        ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
-        assert_eq!((restore.num_calls(), put.num_calls()), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn a_description_and_a_tag_that_drifted_are_planned_and_put_back() {
-        let tags: Vec<_> = our_tags().into_iter().filter(|tag| tag.key() != Some(RECOVERY)).collect();
-        let drifted = described(secret().description("old").set_tags(Some(tags)));
-        let update = mock!(Client::update_secret)
-            .match_requests(|request| request.description() == Some("the database"))
-            .then_output(|| UpdateSecretOutput::builder().build());
-        let tag = mock!(Client::tag_resource)
-            .match_requests(|request| request.tags() == our_tags())
-            .then_output(|| TagResourceOutput::builder().build());
-        let rules = [&drifted, &update, &tag, &listed(Vec::new())];
-        let planned = plan(&client(&rules), &context(Operation::Plan)).await.expect("an answer");
-        let names: Vec<_> = planned.changes[0].fields.iter().map(|field| field.name.as_str()).collect();
-        assert_eq!(names, ["description", "tags.plinth:recovery"]);
-        ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
-        assert_eq!((update.num_calls(), tag.num_calls()), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn a_secret_of_somebody_else_is_refused() {
-        let theirs = described(secret().set_tags(None));
-        let error = ensure(&client(&[&theirs]), &context(Operation::Ensure)).await.unwrap_err();
-        assert_eq!(error.kind(), "Conflict");
-    }
-
-    #[tokio::test]
-    async fn a_dropped_secret_is_planned_and_deleted_as_its_tag_says() {
-        let delete = mock!(Client::delete_secret)
-            .match_requests(|request| request.force_delete_without_recovery() == Some(true))
-            .then_output(|| DeleteSecretOutput::builder().build());
-        let rules = [&listed(our_tags()), &described(secret()), &delete];
-        let planned = plan(&client(&rules), &dropped(Operation::Plan)).await.expect("an answer");
-        assert_eq!((planned.changes.len(), delete.num_calls()), (1, 0));
-        prune(&client(&rules), &dropped(Operation::Prune)).await.expect("an answer");
-        assert_eq!(delete.num_calls(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_secret_with_a_recovery_window_is_deleted_with_it() {
-        let mut tags = wanted(&context(Operation::Plan)).expect("a spec").remove(0).tags;
-        tags.insert(RECOVERY.to_owned(), "9".to_owned());
-        let delete = mock!(Client::delete_secret)
-            .match_requests(|request| {
-                request.recovery_window_in_days() == Some(9)
-                    && request.force_delete_without_recovery().is_none()
-            })
-            .then_output(|| DeleteSecretOutput::builder().build());
-        let kept = described(secret().set_tags(Some(tag_list(&tags))));
-        let rules = [&listed(our_tags()), &kept, &delete];
-        prune(&client(&rules), &dropped(Operation::Prune)).await.expect("an answer");
-        assert_eq!(delete.num_calls(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_secret_that_is_gone_or_awaits_its_deletion_is_not_deleted_again() {
-        for gone in [absent(), described(secret().deleted_date(DateTime::from_secs(1)))] {
-            let rules = [&listed(our_tags()), &gone];
-            prune(&client(&rules), &dropped(Operation::Prune)).await.expect("an answer");
-            assert_eq!(gone.num_calls(), 1);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_secret_that_is_not_ours_is_not_deleted() {
-        let pruned = prune(&client(&[&listed(Vec::new())]), &dropped(Operation::Prune)).await;
-        assert_eq!(pruned.expect("an answer").changes, []);
-    }
 }

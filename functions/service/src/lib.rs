@@ -1,21 +1,28 @@
-//! The step `service`: log groups, task definitions and ECS services.
+//! The step `service`: log groups, task definitions and ECS services, their names in the VPC, and how they
+//! scale.
 //!
 //! Ours is what carries the owner's tags; everything here has them from the call that creates it on.
-//! Log groups and task definitions are as for jobs, see the crate `task`.
+//! Log groups and task definitions are as for jobs, see the crate `task`. How a service scales is owned
+//! through it.
 //!
 //! A service waits for its image and for the values of the secrets it reads before it is created: no
 //! task is started that must fail.
 
+mod discovery;
+mod rollout;
+mod scale;
 mod service;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
+use aws_sdk_applicationautoscaling::Client as Scaling;
 use aws_sdk_cloudwatchlogs::Client as Logs;
 use aws_sdk_ecr::Client as Ecr;
 use aws_sdk_ecs::Client as Ecs;
 use aws_sdk_secretsmanager::Client as Secrets;
+use aws_sdk_servicediscovery::Client as CloudMap;
 use spec::Service;
 use step::{Answer, Change, Context, Operation, Result, side_by_side};
 use task::{Kind, Task, image, log_group, secret, task_definition};
@@ -27,6 +34,8 @@ struct Aws {
     ecr: Ecr,
     logs: Logs,
     secrets: Secrets,
+    cloud_map: CloudMap,
+    scaling: Scaling,
 }
 
 /// One pass.
@@ -36,6 +45,8 @@ pub async fn handle(context: Context) -> Result<Answer> {
         ecr: Ecr::new(&context.aws),
         logs: Logs::new(&context.aws),
         secrets: Secrets::new(&context.aws),
+        cloud_map: CloudMap::new(&context.aws),
+        scaling: Scaling::new(&context.aws),
     };
     match context.operation {
         Operation::Plan => plan(&aws, &context).await,
@@ -44,19 +55,54 @@ pub async fn handle(context: Context) -> Result<Answer> {
     }
 }
 
+/// What is looked at once for all services of a pass.
+struct Around {
+    names: discovery::Names,
+    targets: scale::Targets,
+}
+
+impl Around {
+    async fn look(aws: &Aws, context: &Context) -> Result<Self> {
+        Ok(Self {
+            names: discovery::names(&aws.cloud_map, context).await?,
+            targets: scale::targets(&aws.scaling, context).await?,
+        })
+    }
+}
+
 async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
-    side_by_side(context.services().map(|(key, service)| ensure_one(aws, context, key, service))).await?;
+    let around = Around::look(aws, context).await?;
+    let services = context.services();
+    side_by_side(services.map(|(key, service)| ensure_one(aws, context, &around, key, service))).await?;
     Ok(Answer::default())
 }
 
-async fn ensure_one(aws: &Aws, context: &Context, key: &str, service: &Service) -> Result<()> {
+async fn ensure_one(
+    aws: &Aws,
+    context: &Context,
+    around: &Around,
+    key: &str,
+    service: &Service,
+) -> Result<()> {
     let task = Task::of_service(key, service);
     let definition = task_definition::wanted(context, &task)?;
     let revision = task_definition::ensure(&aws.ecs, context, &definition).await?;
     log_group::ensure(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
     image::ready(&aws.ecr, context, &task).await?;
     secret::ready(&aws.secrets, context, &task).await?;
-    service::ensure(&aws.ecs, context, &service::wanted(context, key, service, &revision.arn)?).await
+    let registry = discovery::ensure(&aws.cloud_map, context, &around.names, key).await?;
+    let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
+    let found = service::find(&aws.ecs, context, &wanted).await?;
+    let scale = scale::wanted(context, key, service)?;
+    if scale.is_none() {
+        let resource = scale::resource(&context.cluster_name(), &context.service_name(key, service));
+        scale::remove(&aws.scaling, &around.targets, &resource).await?;
+    }
+    let standing = service::ensure(&aws.ecs, found, &wanted).await?;
+    if let Some(scale) = scale {
+        scale::ensure(&aws.scaling, &around.targets, &scale).await?;
+    }
+    rollout::ready(&aws.ecs, context, &standing, &wanted).await
 }
 
 async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
@@ -64,31 +110,44 @@ async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
     if context.is_first_batch() {
         changes.extend(delete_dropped(aws, context).await?);
     }
+    let around = Around::look(aws, context).await?;
+    let services = context.services();
     let planned =
-        side_by_side(context.services().map(|(key, service)| plan_one(aws, context, key, service))).await?;
+        side_by_side(services.map(|(key, service)| plan_one(aws, context, &around, key, service))).await?;
     changes.extend(planned.into_iter().flatten());
     Ok(Answer::changed(changes))
 }
 
-async fn plan_one(aws: &Aws, context: &Context, key: &str, service: &Service) -> Result<Vec<Change>> {
+async fn plan_one(
+    aws: &Aws,
+    context: &Context,
+    around: &Around,
+    key: &str,
+    service: &Service,
+) -> Result<Vec<Change>> {
     let task = Task::of_service(key, service);
     let definition = task_definition::wanted(context, &task)?;
     let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition).await?;
     let group = log_group::wanted(context, &task)?;
     let of_group = log_group::plan(&aws.logs, context, &group).await?;
-    let wanted = service::wanted(context, key, service, &revision.arn)?;
+    let (of_name, registry) = discovery::plan(&aws.cloud_map, context, &around.names, key).await?;
+    let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
     let of_service = service::plan(&aws.ecs, context, &wanted).await?;
-    Ok([of_definition, of_group, of_service].into_iter().flatten().collect())
+    let of_scale = scale::plan(&aws.scaling, context, &around.targets, key, service).await?;
+    Ok([of_definition, of_group, of_name, of_service, of_scale].into_iter().flatten().collect())
 }
 
 async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
     Ok(Answer::changed(delete_dropped(aws, context).await?))
 }
 
-/// Deletes our services that the spec doesn't mention, their log groups, and the revisions nothing
-/// uses any more; in a plan only names them.
+/// Deletes our services that the spec doesn't mention, what makes them scale before them, their names, log
+/// groups, and the revisions nothing uses any more after them; in a plan only names them.
 async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
-    let mut changes = service::delete_dropped(&aws.ecs, context).await?;
+    let dropped = service::dropped(&aws.ecs, context).await?;
+    let mut changes = scale::delete_dropped(&aws.scaling, context, &dropped).await?;
+    changes.extend(service::delete_dropped(&aws.ecs, context, &dropped).await?);
+    changes.extend(discovery::delete_dropped(&aws.cloud_map, context).await?);
     let old = task_definition::old(&aws.ecs, context, Kind::Service).await?;
     let named: BTreeSet<String> = old.iter().filter_map(|old| old.log_group.clone()).collect();
     changes.extend(log_group::delete_dropped(&aws.logs, context, Kind::Service, named).await?);

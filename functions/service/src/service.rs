@@ -4,19 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::{
     Client,
-    primitives::DateTime,
     types::{
-        AssignPublicIp, AwsVpcConfiguration, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration,
-        DeploymentRolloutState, DesiredStatus, LoadBalancer, NetworkConfiguration, PropagateTags, Service,
-        ServiceField, Tag,
+        AssignPublicIp, AwsVpcConfiguration, DeploymentCircuitBreaker, DeploymentConfiguration, LoadBalancer,
+        NetworkConfiguration, PropagateTags, Service, ServiceField, ServiceRegistry, Tag,
     },
 };
-use jiff::Timestamp;
 use spec::Target;
-use step::{
-    Change, Context, Doing, Error, Field, Latency, Operation, Result, compare, missing_tags, side_by_side,
-};
+use step::{Change, Context, Doing, Error, Field, Operation, Result, compare, missing_tags, side_by_side};
 use task::{Place, task_definition::tag_list, with_new_role};
+
+use crate::rollout;
 
 /// The tag that names the revision which a run deployed: when ECS rolled it back, the same run doesn't
 /// deploy it again.
@@ -28,14 +25,20 @@ const GRACE: i32 = 60;
 /// What the spec asks for.
 pub(crate) struct Wanted {
     address: String,
-    name: String,
-    place: Place,
-    revision: String,
-    desired: i32,
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) revision: String,
+    /// How many tasks it begins with.
+    initial: i32,
+    /// How many it has; none where that follows the load.
+    desired: Option<i32>,
     /// The container's ports by the target group that sends to them.
     targets: BTreeMap<String, i32>,
+    /// The ARN of its service in Cloud Map, where it has a name.
+    registry: Option<String>,
     /// How long a balancer's verdict on a new task is ignored, in seconds.
     grace_period: i32,
+    deployment: spec::Deployment,
     /// Whether commands can be run in its containers.
     exec: bool,
     container: String,
@@ -55,15 +58,20 @@ pub(crate) fn wanted(
     key: &str,
     service: &spec::Service,
     revision: &str,
+    registry: Option<String>,
 ) -> Result<Wanted> {
     let address = format!("services.{key}");
+    let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let number = revision.rsplit(':').next().unwrap_or_default();
     Ok(Wanted {
         name: context.service_name(key, service),
-        place: Place::of(context, service.placement)?,
+        place: Place::of(context, service.placement, service.network_mode)?,
         revision: revision.to_owned(),
-        desired: i32::try_from(service.desired).unwrap_or(i32::MAX),
+        initial: count(service.scale.map_or(service.desired, |scale| scale.min)),
+        desired: service.scale.is_none().then(|| count(service.desired)),
         targets: targets(context, key)?,
+        registry,
+        deployment: service.deployment,
         grace_period: service
             .grace_period
             .map_or(GRACE, |period| i32::try_from(period.seconds()).unwrap_or(i32::MAX)),
@@ -85,28 +93,24 @@ fn targets(context: &Context, key: &str) -> Result<BTreeMap<String, i32>> {
     spec::targets(&context.spec).into_iter().filter_map(of).collect()
 }
 
-pub(crate) async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<()> {
-    let service = match find(ecs, context, wanted).await? {
-        None => create(ecs, wanted).await?,
-        Some(found) => {
-            refuse_again(ecs, &found, wanted).await?;
-            update(ecs, found, wanted).await?
-        }
-    };
-    ready(ecs, context, &service, wanted).await
+/// Makes the service, found or not, be what the spec says, and answers it as it then is.
+pub(crate) async fn ensure(ecs: &Client, found: Option<Service>, wanted: &Wanted) -> Result<Service> {
+    let Some(found) = found else { return create(ecs, wanted).await };
+    refuse_again(ecs, &found, wanted).await?;
+    update(ecs, found, wanted).await
 }
 
 pub(crate) async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Change>> {
     Ok(match find(ecs, context, wanted).await? {
         None => {
-            Some(Change::create(&wanted.address).with("name", &wanted.name).with("desired", wanted.desired))
+            Some(Change::create(&wanted.address).with("name", &wanted.name).with("desired", wanted.initial))
         }
         Some(found) => Change::update(&wanted.address, difference(&found, wanted)),
     })
 }
 
 /// A deleted service lingers as INACTIVE and is absent; one that drains still holds its name.
-async fn find(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Service>> {
+pub(crate) async fn find(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Service>> {
     let found = describe(ecs, &wanted.place.cluster, vec![wanted.name.clone()]).await?;
     let Some(service) = found.into_iter().next() else { return Ok(None) };
     context.owner().check(&format!("ECS service ({})", wanted.name), &tags(&service))?;
@@ -140,36 +144,88 @@ fn tags(service: &Service) -> BTreeMap<String, String> {
 }
 
 fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
+    let number = |field: &str, found: Option<i32>, wanted: u16| {
+        compare(field, found.unwrap_or_default(), i32::from(wanted))
+    };
+    let configuration = found.deployment_configuration();
+    let breaker = configuration.and_then(DeploymentConfiguration::deployment_circuit_breaker);
+    let least = configuration.and_then(DeploymentConfiguration::minimum_healthy_percent);
+    let most = configuration.and_then(DeploymentConfiguration::maximum_percent);
+    let grace = found.health_check_grace_period_seconds().unwrap_or_default();
+    [
+        compare("definition", found.task_definition().unwrap_or("none"), wanted.revision.as_str()),
+        wanted.desired.and_then(|desired| compare("desired", found.desired_count(), desired)),
+        other_capacity(found, wanted),
+        given_up(found, wanted),
+        compare("targets", ports(&registered(found)), ports(&wanted.targets)),
+        compare("discovery", registries(found), wanted.registry.clone().unwrap_or("none".to_owned())),
+        wanted.grace().and_then(|wanted| compare("gracePeriod", grace, wanted)),
+        compare("circuitBreaker", breaker.is_some_and(DeploymentCircuitBreaker::enable), true),
+        number("deployment.minimum", least, wanted.deployment.minimum),
+        number("deployment.maximum", most, wanted.deployment.maximum),
+        compare(
+            "deployment.rollback",
+            breaker.is_some_and(DeploymentCircuitBreaker::rollback),
+            wanted.deployment.rollback,
+        ),
+        compare("exec", found.enable_execute_command(), wanted.exec),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(other_network(found, wanted))
+    .chain(missing_tags(&tags(found), &wanted.tags))
+    .collect()
+}
+
+/// Of a deployment that failed ECS starts no more tasks, and of one whose tasks keep stopping ever more rarely:
+/// each run tries once more.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html>
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-throttle-logic.html>
+fn given_up(found: &Service, wanted: &Wanted) -> Option<Field> {
+    let failed = rollout::has_failed(found);
+    let tried = tags(found).get(DEPLOYED) == Some(&wanted.deployed);
+    (failed && !tried).then(|| Field {
+        name: "deployment".to_owned(),
+        found: Some("failed".to_owned()),
+        wanted: "another try".to_owned(),
+    })
+}
+
+/// What capacity a service on somebody else's instances has is theirs, unless it is Fargate's.
+fn other_capacity(found: &Service, wanted: &Wanted) -> Option<Field> {
+    let found = found.capacity_provider_strategy().first().map_or("none", |item| item.capacity_provider());
+    match &wanted.place.provider {
+        Some(provider) => compare("capacity", found, provider),
+        None => found.starts_with("FARGATE").then(|| Field {
+            name: "capacity".to_owned(),
+            found: Some(found.to_owned()),
+            wanted: "the cluster's own".to_owned(),
+        }),
+    }
+}
+
+fn other_network(found: &Service, wanted: &Wanted) -> Vec<Field> {
+    let Some(wanted) = &wanted.place.network else { return Vec::new() };
     let list = |ids: &BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
     let network = found.network_configuration().and_then(NetworkConfiguration::awsvpc_configuration);
     let subnets = network.map(|network| network.subnets().iter().cloned().collect()).unwrap_or_default();
     let groups = network.map(|network| network.security_groups().join(", ")).unwrap_or_default();
     let public = network.and_then(AwsVpcConfiguration::assign_public_ip) == Some(&AssignPublicIp::Enabled);
-    let grace = wanted.grace().unwrap_or_default();
-    let provider = found.capacity_provider_strategy().first().map_or("none", |item| item.capacity_provider());
     [
-        compare("definition", found.task_definition().unwrap_or("none"), wanted.revision.as_str()),
-        compare("desired", found.desired_count(), wanted.desired),
-        compare("capacity", provider, wanted.place.provider),
-        compare("subnets", list(&subnets), list(&wanted.place.subnets)),
-        compare("securityGroups", groups, wanted.place.group.clone()),
-        compare("publicAddress", public, wanted.place.public),
-        compare("targets", ports(&registered(found)), ports(&wanted.targets)),
-        compare("gracePeriod", found.health_check_grace_period_seconds().unwrap_or_default(), grace),
-        compare("circuitBreaker", breaks(found), true),
-        compare("exec", found.enable_execute_command(), wanted.exec),
+        compare("subnets", list(&subnets), list(&wanted.subnets)),
+        compare("securityGroups", groups, wanted.group.clone()),
+        compare("publicAddress", public, wanted.public.unwrap_or_default()),
     ]
     .into_iter()
     .flatten()
-    .chain(missing_tags(&tags(found), &wanted.tags))
     .collect()
 }
 
-/// Whether a deployment whose tasks keep failing ends, and the one before it comes back.
-fn breaks(found: &Service) -> bool {
-    let configuration = found.deployment_configuration();
-    let breaker = configuration.and_then(DeploymentConfiguration::deployment_circuit_breaker);
-    breaker.is_some_and(|breaker| breaker.enable() && breaker.rollback())
+/// The ARNs of the services in Cloud Map that its tasks are registered with.
+fn registries(found: &Service) -> String {
+    let arns: Vec<&str> =
+        found.service_registries().iter().filter_map(ServiceRegistry::registry_arn).collect();
+    if arns.is_empty() { "none".to_owned() } else { arns.join(", ") }
 }
 
 fn registered(found: &Service) -> BTreeMap<String, i32> {
@@ -191,12 +247,13 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<Service> {
         .cluster(&wanted.place.cluster)
         .service_name(&wanted.name)
         .task_definition(&wanted.revision)
-        .desired_count(wanted.desired)
-        .capacity_provider_strategy(wanted.place.strategy()?)
-        .network_configuration(wanted.place.network()?)
+        .desired_count(wanted.initial)
+        .set_capacity_provider_strategy(wanted.place.strategy()?)
+        .set_network_configuration(wanted.place.network()?)
         .set_load_balancers(Some(balancers(wanted)))
+        .set_service_registries(wanted.registry.as_ref().map(|arn| vec![registry(arn)]))
         .set_health_check_grace_period_seconds(wanted.grace())
-        .deployment_configuration(deployment_configuration())
+        .deployment_configuration(deployment_configuration(wanted))
         .enable_execute_command(wanted.exec)
         .propagate_tags(PropagateTags::Service)
         .enable_ecs_managed_tags(true)
@@ -219,27 +276,30 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
     if of_service.is_empty() {
         return Ok(found);
     }
+    let differs = |name: &str| of_service.iter().any(|field| field.name == name);
+    // An empty strategy takes a service back from a provider.
+    let left = differs("capacity").then(Vec::new);
+    let registries = || wanted.registry.iter().map(|arn| registry(arn)).collect();
     let updated = ecs
         .update_service()
         .cluster(&wanted.place.cluster)
         .service(&wanted.name)
         .task_definition(&wanted.revision)
-        .desired_count(wanted.desired)
-        .capacity_provider_strategy(wanted.place.strategy()?)
-        .network_configuration(wanted.place.network()?)
+        .set_desired_count(wanted.desired)
+        .set_capacity_provider_strategy(wanted.place.strategy()?.or(left))
+        .set_network_configuration(wanted.place.network()?)
         .set_load_balancers(Some(balancers(wanted)))
+        .set_service_registries(differs("discovery").then(registries))
         .set_health_check_grace_period_seconds(wanted.grace())
-        .deployment_configuration(deployment_configuration())
+        .deployment_configuration(deployment_configuration(wanted))
         .enable_execute_command(wanted.exec)
         // ECS takes another strategy only with a new deployment, and has `exec` in new tasks alone.
-        .force_new_deployment(
-            of_service.iter().any(|field| ["capacity", "exec"].contains(&field.name.as_str())),
-        )
+        .force_new_deployment(["capacity", "exec", "deployment"].into_iter().any(differs))
         .send()
         .await;
     let doing = || format!("updating ECS service ({})", wanted.name);
     let updated = with_new_role(updated, doing)?.service;
-    if of_service.iter().any(|field| field.name == "definition") {
+    if differs("definition") || differs("deployment") {
         let deployed = [(DEPLOYED.to_owned(), wanted.deployed.clone())].into();
         retag(ecs, &arn, wanted, &deployed).await?;
     }
@@ -263,10 +323,21 @@ fn balancers(wanted: &Wanted) -> Vec<LoadBalancer> {
     wanted.targets.iter().map(balancer).collect()
 }
 
-/// Tasks that keep failing end a deployment, and the one before it comes back.
-fn deployment_configuration() -> DeploymentConfiguration {
-    let breaker = DeploymentCircuitBreaker::builder().enable(true).rollback(true).build();
-    DeploymentConfiguration::builder().deployment_circuit_breaker(breaker).build()
+/// A task whose address is its own is registered by that alone.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRegistry.html>
+fn registry(arn: &str) -> ServiceRegistry {
+    ServiceRegistry::builder().registry_arn(arn).build()
+}
+
+/// Tasks that keep failing end a deployment.
+fn deployment_configuration(wanted: &Wanted) -> DeploymentConfiguration {
+    let spec::Deployment { minimum, maximum, rollback } = wanted.deployment;
+    let breaker = DeploymentCircuitBreaker::builder().enable(true).rollback(rollback).build();
+    DeploymentConfiguration::builder()
+        .minimum_healthy_percent(minimum.into())
+        .maximum_percent(maximum.into())
+        .deployment_circuit_breaker(breaker)
+        .build()
 }
 
 /// Ends the run if the revision was deployed by it and isn't the primary one any more: ECS went back.
@@ -275,105 +346,52 @@ async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<
     if !deployed || found.task_definition() == Some(&wanted.revision) {
         return Ok(());
     }
-    let reason = stopped_reason(ecs, wanted).await?;
+    let reason = rollout::stopped_reason(ecs, wanted).await?;
     Err(Error::Failed(format!(
-        "deploying ECS service ({}): ECS went back to the revision before, since {}; mend that and upload the \
-         spec again",
+        "deploying ECS service ({}): ECS went back to the revision before, since {}; mend that and upload \
+         the spec again",
         wanted.name,
         reason.unwrap_or_else(|| "tasks of the new one didn't stay up".to_owned())
     )))
 }
 
-/// A deployment is done when the primary one is our revision, completed, with all its tasks running.
-/// One that only scales is as old as its revision, so that a wait counts from this step's own beginning.
-async fn ready(ecs: &Client, context: &Context, service: &Service, wanted: &Wanted) -> Result<()> {
-    let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
-    let Some(primary) = primary else {
-        return Err(Error::soon(format!("ECS service ({}) has no deployment yet", wanted.name)));
-    };
-    let state = primary.rollout_state();
-    if state == Some(&DeploymentRolloutState::Failed) {
-        let reason = stopped_reason(ecs, wanted).await?;
-        return Err(Error::Failed(format!(
-            "deploying ECS service ({}): {}; mend that and upload the spec again",
-            wanted.name,
-            reason.or_else(|| primary.rollout_state_reason().map(str::to_owned)).unwrap_or_default()
-        )));
-    }
-    let all_run = service.running_count() == service.desired_count();
-    if state == Some(&DeploymentRolloutState::Completed) && all_run {
-        return Ok(());
-    }
-    let mut doing = format!(
-        "ECS service ({}): {} of {} tasks run",
-        wanted.name,
-        primary.running_count(),
-        service.desired_count()
-    );
-    if primary.failed_tasks() > 0
-        && let Some(reason) = stopped_reason(ecs, wanted).await?
-    {
-        doing = format!("{doing}, and {} stopped: {reason}", primary.failed_tasks());
-    }
-    Err(Latency::of("ecs-service").wait(&doing, begun(primary)?.max(context.since)))
+/// A service of ours that the spec doesn't mention.
+pub(crate) struct Dropped {
+    /// Its cluster's name.
+    pub(crate) cluster: String,
+    /// Its own.
+    pub(crate) name: String,
+    /// Its address.
+    pub(crate) address: String,
+    aws: Service,
 }
 
-fn begun(deployment: &Deployment) -> Result<Timestamp> {
-    let seconds = deployment.created_at().map(DateTime::secs).unwrap_or_default();
-    Timestamp::from_second(seconds)
-        .map_err(|error| Error::Failed(format!("reading when a deployment began: {error}")))
-}
-
-/// Why the newest task that stopped did.
-async fn stopped_reason(ecs: &Client, wanted: &Wanted) -> Result<Option<String>> {
-    let doing = || format!("looking at the stopped tasks of ECS service ({})", wanted.name);
-    let listed = ecs
-        .list_tasks()
-        .cluster(&wanted.place.cluster)
-        .service_name(&wanted.name)
-        .desired_status(DesiredStatus::Stopped)
-        .send()
-        .await
-        .doing(doing)?;
-    if listed.task_arns().is_empty() {
-        return Ok(None);
-    }
-    let described = ecs
-        .describe_tasks()
-        .cluster(&wanted.place.cluster)
-        .set_tasks(listed.task_arns)
-        .send()
-        .await
-        .doing(doing)?;
-    let newest = described.tasks().iter().max_by_key(|task| task.stopped_at().map(DateTime::secs));
-    Ok(newest.and_then(|task| task.stopped_reason()).map(str::to_owned))
-}
-
-/// Deletes our services that the spec doesn't mention, in whatever cluster they are; in a plan only
-/// names them.
-pub(crate) async fn delete_dropped(ecs: &Client, context: &Context) -> Result<Vec<Change>> {
+/// Our services that the spec doesn't mention, in whatever cluster they are.
+pub(crate) async fn dropped(ecs: &Client, context: &Context) -> Result<Vec<Dropped>> {
     let services = &context.spec.services;
     let kept: BTreeSet<(String, String)> = services
         .iter()
         .map(|(key, service)| (context.cluster_name(), context.service_name(key, service)))
         .collect();
-    let mut changes = Vec::new();
-    let mut dropped = Vec::new();
-    for (cluster, service) in ours(ecs, context).await? {
-        let name = service.service_name().unwrap_or_default().to_owned();
-        if kept.contains(&(cluster.clone(), name.clone())) {
-            continue;
-        }
-        let owner = context.owner();
-        let tags = tags(&service);
-        changes.push(Change::delete(owner.address(&tags).unwrap_or_default()).with("name", &name));
-        dropped.push((cluster, name, service));
-    }
+    let dropped = ours(ecs, context).await?.into_iter().map(|(cluster, aws)| Dropped {
+        cluster,
+        name: aws.service_name().unwrap_or_default().to_owned(),
+        address: context.owner().address(&tags(&aws)).unwrap_or_default().to_owned(),
+        aws,
+    });
+    Ok(dropped.filter(|found| !kept.contains(&(found.cluster.clone(), found.name.clone()))).collect())
+}
+
+/// Deletes the services; in a plan only names them.
+pub(crate) async fn delete_dropped(
+    ecs: &Client,
+    context: &Context,
+    dropped: &[Dropped],
+) -> Result<Vec<Change>> {
     if context.operation == Operation::Prune {
-        side_by_side(dropped.iter().map(|(cluster, name, service)| delete(ecs, cluster, name, service)))
-            .await?;
+        side_by_side(dropped.iter().map(|service| delete(ecs, service))).await?;
     }
-    Ok(changes)
+    Ok(dropped.iter().map(|service| Change::delete(&service.address).with("name", &service.name)).collect())
 }
 
 /// Every service that carries our tags, with its cluster's name.
@@ -397,13 +415,14 @@ async fn ours(ecs: &Client, context: &Context) -> Result<Vec<(String, Service)>>
 }
 
 /// Asks for the deletion, tasks and all, and waits until they have stopped: they hold interfaces.
-async fn delete(ecs: &Client, cluster: &str, name: &str, service: &Service) -> Result<()> {
+async fn delete(ecs: &Client, service: &Dropped) -> Result<()> {
+    let Dropped { cluster, name, aws, .. } = service;
     let doing = || format!("deleting ECS service ({name})");
-    if service.status() == Some("ACTIVE") {
+    if aws.status() == Some("ACTIVE") {
         let deleted = ecs.delete_service().cluster(cluster).service(name).force(true).send().await;
         deleted.gone(&["ServiceNotFoundException", "ServiceNotActiveException"], &[], doing)?;
     }
-    match describe(ecs, cluster, vec![name.to_owned()]).await?.first() {
+    match describe(ecs, cluster, vec![name.clone()]).await?.first() {
         None => Ok(()),
         Some(left) => Err(Error::soon(format!(
             "ECS service ({name}) is draining, {} of its tasks still run",

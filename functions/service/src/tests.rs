@@ -1,3 +1,20 @@
+use aws_sdk_applicationautoscaling::{
+    error::ErrorMetadata as ScalingErrorMetadata,
+    operation::{
+        delete_scaling_policy::DeleteScalingPolicyOutput,
+        deregister_scalable_target::DeregisterScalableTargetOutput,
+        describe_scalable_targets::DescribeScalableTargetsOutput,
+        describe_scaling_policies::DescribeScalingPoliciesOutput,
+        list_tags_for_resource::ListTagsForResourceOutput as TargetTags,
+        put_scaling_policy::PutScalingPolicyOutput,
+        register_scalable_target::{RegisterScalableTargetError, RegisterScalableTargetOutput},
+        tag_resource::TagResourceOutput as TargetTagged,
+    },
+    types::{
+        MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalableTarget,
+        ScalingPolicy, ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
+    },
+};
 use aws_sdk_cloudwatchlogs::{
     operation::{
         create_log_group::CreateLogGroupOutput, delete_log_group::DeleteLogGroupOutput,
@@ -28,18 +45,36 @@ use aws_sdk_ecs::{
     },
     primitives::DateTime,
     types::{
-        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, ContainerDefinition,
-        CpuArchitecture, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration,
+        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, Compatibility, Container,
+        ContainerDefinition, CpuArchitecture, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration,
         DeploymentRolloutState, Failure, KeyValuePair, LoadBalancer, LogConfiguration, LogDriver,
-        NetworkConfiguration, PortMapping, RuntimePlatform, Secret, Service as EcsService, Task,
-        TaskDefinition, TaskDefinitionStatus,
+        NetworkConfiguration, NetworkMode, PortMapping, RuntimePlatform, Secret, Service as EcsService,
+        ServiceEvent, ServiceRegistry, Task, TaskDefinition, TaskDefinitionStatus,
     },
 };
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use aws_sdk_servicediscovery::{
+    error::ErrorMetadata as CloudMapErrorMetadata,
+    operation::{
+        create_service::CreateServiceOutput as NameCreated,
+        delete_service::{DeleteServiceError as NameDeleteError, DeleteServiceOutput as NameDeleted},
+        list_namespaces::ListNamespacesOutput,
+        list_services::ListServicesOutput as NamesListed,
+        list_tags_for_resource::ListTagsForResourceOutput as NameTags,
+        tag_resource::TagResourceOutput as NameTagged,
+        update_service::UpdateServiceOutput as NameUpdated,
+    },
+    types::{
+        DnsConfig, DnsRecord, NamespaceSummary, RecordType, RoutingPolicy, Service as Name, ServiceSummary,
+        Tag as NameTag,
+    },
+};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use jiff::Timestamp;
 use spec::Spec;
-use step::{LoadBalancerOutput, NetworkOutput, Outputs, RepositoryOutput, Result, SecretOutput};
+use step::{
+    ClusterOutput, LoadBalancerOutput, NetworkOutput, Outputs, RepositoryOutput, Result, SecretOutput,
+};
 
 use super::*;
 
@@ -63,6 +98,10 @@ const REVISION: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/demo-
 const OLDER: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/demo-app:2";
 
 fn context(operation: Operation) -> Context {
+    context_of(SPEC, operation)
+}
+
+fn context_of(spec: &str, operation: Operation) -> Context {
     let network = NetworkOutput {
         private: vec!["subnet-a".to_owned()],
         group: "sg-services".to_owned(),
@@ -74,23 +113,30 @@ fn context(operation: Operation) -> Context {
         ..RepositoryOutput::default()
     };
     let targets = [("app-80".to_owned(), "arn:target".to_owned())].into();
+    let arn = "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/app/demo-outer/1a".to_owned();
     let balancer = LoadBalancerOutput { targets, ..LoadBalancerOutput::default() };
+    let group = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/demo-app/2b".to_owned();
+    let outer =
+        LoadBalancerOutput { arn, targets: [("app-80".to_owned(), group)].into(), ..balancer.clone() };
+    let cluster = ClusterOutput { namespace: Some("ns-1".to_owned()), ..ClusterOutput::default() };
     let outputs = Outputs {
         network: Some(network),
         repositories: [("app".to_owned(), repository)].into(),
         secrets: [("key".to_owned(), SecretOutput { arn: "arn:secret".to_owned() })].into(),
-        load_balancers: [("inner".to_owned(), balancer)].into(),
+        load_balancers: [("inner".to_owned(), balancer), ("outer".to_owned(), outer)].into(),
+        cluster: Some(cluster),
         ..Outputs::default()
     };
-    step::test::context(operation, spec::parse(SPEC, None).expect("a spec"), outputs)
+    step::test::context(operation, spec::parse(spec, None).expect("a spec"), outputs)
 }
 
 fn dropped(operation: Operation) -> Context {
     step::test::context(operation, Spec::empty("demo"), Outputs::default())
 }
 
-/// The rules of all four services. What a test doesn't replace is as the spec says.
+/// The rules of all six services. What a test doesn't replace is as the spec says.
 struct Rules {
+    spec: &'static str,
     definition: Rule,
     services: Rule,
     group: Vec<Rule>,
@@ -98,11 +144,14 @@ struct Rules {
     secret: Rule,
     ecs: Vec<Rule>,
     logs: Vec<Rule>,
+    cloud_map: Vec<Rule>,
+    scaling: Vec<Rule>,
 }
 
 impl Rules {
     fn standing() -> Self {
         Self {
+            spec: SPEC,
             definition: defined(Some(definition("registry/demo-app:1"))),
             services: services(vec![service().build()]),
             group: group(Some(7)),
@@ -110,6 +159,8 @@ impl Rules {
             secret: secret(true),
             ecs: Vec::new(),
             logs: Vec::new(),
+            cloud_map: vec![namespaces(&[])],
+            scaling: vec![targets(vec![])],
         }
     }
 
@@ -121,17 +172,19 @@ impl Rules {
             ecr: mock_client!(aws_sdk_ecr, RuleMode::MatchAny, [&self.image]),
             logs: mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, &logs),
             secrets: mock_client!(aws_sdk_secretsmanager, RuleMode::MatchAny, [&self.secret]),
+            cloud_map: mock_client!(aws_sdk_servicediscovery, RuleMode::MatchAny, &self.cloud_map),
+            scaling: mock_client!(aws_sdk_applicationautoscaling, RuleMode::MatchAny, &self.scaling),
         }
     }
 
     async fn ensured(&self) -> Result<Answer> {
-        ensure(&self.aws(), &context(Operation::Ensure)).await
+        ensure(&self.aws(), &context_of(self.spec, Operation::Ensure)).await
     }
 
     /// Each field that a plan shows as different, with its address.
     async fn planned(&mut self) -> Vec<String> {
         self.ecs.extend(nothing_listed());
-        let planned = plan(&self.aws(), &context(Operation::Plan)).await.expect("an answer");
+        let planned = plan(&self.aws(), &context_of(self.spec, Operation::Plan)).await.expect("an answer");
         let told = |change: &Change| -> Vec<String> {
             change.fields.iter().map(|field| format!("{} {}", change.address, field.name)).collect()
         };
@@ -160,7 +213,7 @@ fn definition(image: &str) -> TaskDefinition {
     let options = [
         ("awslogs-group", "/plinth/demo/app"),
         ("awslogs-region", "us-east-1"),
-        ("awslogs-stream-prefix", "app"),
+        ("awslogs-stream-prefix", "demo-app"),
     ];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let logs = LogConfiguration::builder().log_driver(LogDriver::Awslogs).set_options(Some(options.into()));
@@ -176,6 +229,8 @@ fn definition(image: &str) -> TaskDefinition {
         .task_definition_arn(REVISION)
         .family("demo-app")
         .status(TaskDefinitionStatus::Active)
+        .requires_compatibilities(Compatibility::Fargate)
+        .network_mode(NetworkMode::Awsvpc)
         .cpu("256")
         .memory("512")
         .runtime_platform(RuntimePlatform::builder().cpu_architecture(CpuArchitecture::X8664).build())
@@ -233,14 +288,17 @@ fn service() -> aws_sdk_ecs::types::builders::ServiceBuilder {
         .load_balancers(LoadBalancer::builder().target_group_arn("arn:target").container_port(80).build())
         .deployments(deployment(DeploymentRolloutState::Completed, 2))
         .health_check_grace_period_seconds(60)
-        .deployment_configuration(
-            DeploymentConfiguration::builder()
-                .deployment_circuit_breaker(
-                    DeploymentCircuitBreaker::builder().enable(true).rollback(true).build(),
-                )
-                .build(),
-        )
+        .deployment_configuration(deploying(100, 200, true))
         .set_tags(Some(tags))
+}
+
+fn deploying(least: i32, most: i32, rollback: bool) -> DeploymentConfiguration {
+    let breaker = DeploymentCircuitBreaker::builder().enable(true).rollback(rollback).build();
+    DeploymentConfiguration::builder()
+        .minimum_healthy_percent(least)
+        .maximum_percent(most)
+        .deployment_circuit_breaker(breaker)
+        .build()
 }
 
 fn services(services: Vec<EcsService>) -> Rule {
@@ -274,12 +332,20 @@ fn secret(has_value: bool) -> Rule {
     })
 }
 
+/// A task of the revision that ended at this second, for this reason.
+fn ended(at: i64, reason: &str) -> aws_sdk_ecs::types::builders::TaskBuilder {
+    Task::builder().task_definition_arn(REVISION).stopped_at(DateTime::from_secs(at)).stopped_reason(reason)
+}
+
 fn stopped() -> [Rule; 2] {
-    let task = Task::builder().stopped_reason("Essential container in task exited").build();
+    stopped_with(vec![ended(1, "Essential container in task exited").build()])
+}
+
+fn stopped_with(tasks: Vec<Task>) -> [Rule; 2] {
     [
         mock!(Ecs::list_tasks).then_output(|| ListTasksOutput::builder().task_arns("arn:task").build()),
         mock!(Ecs::describe_tasks)
-            .then_output(move || DescribeTasksOutput::builder().tasks(task.clone()).build()),
+            .then_output(move || DescribeTasksOutput::builder().set_tasks(Some(tasks.clone())).build()),
     ]
 }
 
@@ -393,7 +459,10 @@ async fn what_drifted_is_planned_field_by_field() {
             "services.app desired",
             "services.app targets",
             "services.app gracePeriod",
-            "services.app circuitBreaker"
+            "services.app circuitBreaker",
+            "services.app deployment.minimum",
+            "services.app deployment.maximum",
+            "services.app deployment.rollback"
         ]
     );
 }
@@ -427,21 +496,49 @@ async fn a_service_that_only_scales_is_waited_for_from_now_on() {
 #[tokio::test]
 async fn a_revision_that_ecs_went_back_from_is_not_deployed_again_by_the_same_run() {
     let mut rules = Rules::standing();
-    let mut tags = context(Operation::Plan).tags("services.app");
-    tags.insert("plinth:deployed".to_owned(), "3 run".to_owned());
-    let back = service().task_definition(OLDER).set_tags(Some(task_definition::tag_list(&tags)));
-    rules.services = services(vec![back.build()]);
+    rules.services = services(vec![deployed_now().task_definition(OLDER).build()]);
     rules.ecs = stopped().into();
     let error = rules.ensured().await.unwrap_err();
     assert_eq!(error.kind(), "Failed");
     assert!(error.to_string().contains("Essential container in task exited"), "{error}");
 }
 
+/// A service whose revision this run deployed.
+fn deployed_now() -> aws_sdk_ecs::types::builders::ServiceBuilder {
+    let mut tags = context(Operation::Plan).tags("services.app");
+    tags.insert("plinth:deployed".to_owned(), "3 run".to_owned());
+    service().set_tags(Some(task_definition::tag_list(&tags)))
+}
+
+#[tokio::test]
+async fn a_deployment_that_failed_in_an_earlier_run_is_tried_once_more_by_the_next() {
+    for (state, failed) in [(DeploymentRolloutState::Failed, 0), (DeploymentRolloutState::Completed, 3)] {
+        let mut rules = Rules::standing();
+        let mut earlier = deployment(state, 0);
+        earlier.failed_tasks = failed;
+        let earlier = service().running_count(0).set_deployments(Some(vec![earlier]));
+        rules.services = services(vec![earlier.build()]);
+        assert_eq!(rules.planned().await, ["services.app deployment"]);
+        let again = vec![deployment(DeploymentRolloutState::InProgress, 0)];
+        let again = service().running_count(0).set_deployments(Some(again)).build();
+        rules.ecs = vec![
+            mock!(Ecs::update_service)
+                .match_requests(|request| request.force_new_deployment() == Some(true))
+                .then_output(move || UpdateServiceOutput::builder().service(again.clone()).build()),
+            mock!(Ecs::tag_resource)
+                .match_requests(|request| request.tags()[0].value() == Some("3 run"))
+                .then_output(|| TagResourceOutput::builder().build()),
+        ];
+        assert_eq!(rules.ensured().await.unwrap_err().kind(), "NotReadyLater");
+        assert_eq!(called(&rules.ecs), [1, 1]);
+    }
+}
+
 #[tokio::test]
 async fn a_deployment_that_failed_fails_the_run_with_the_reason_a_task_stopped() {
     let mut rules = Rules::standing();
     let failed = vec![deployment(DeploymentRolloutState::Failed, 0)];
-    rules.services = services(vec![service().set_deployments(Some(failed)).build()]);
+    rules.services = services(vec![deployed_now().set_deployments(Some(failed)).build()]);
     rules.ecs = stopped().into();
     let error = rules.ensured().await.unwrap_err();
     assert_eq!(error.kind(), "Failed");
@@ -583,4 +680,662 @@ async fn definitions_of_jobs_are_left_to_them() {
     rules.ecs = listed();
     let pruned = prune(&rules.aws(), &dropped(Operation::Prune)).await.expect("an answer");
     assert_eq!(pruned.changes, []);
+}
+
+/// The same with a job that refers to the service by its name.
+const NAMED: &str = "
+apiVersion: plinth/v1
+name: demo
+repositories: { app: {} }
+secrets: { key: {} }
+loadBalancers:
+  inner: { type: network, scheme: internal, listeners: { main: { port: 80, default: '${services.app}' } } }
+services:
+  app:
+    image: '${repositories.app}:1'
+    desired: 2
+    ports: [80]
+    environment: { A: b, KEY: '${secrets.key}' }
+    logs: { retention: 7d }
+jobs: { ask: { image: curl, environment: { APP: '${services.app.host}' } } }
+";
+
+fn namespaces(ids: &'static [&'static str]) -> Rule {
+    let summary = |id: &&str| NamespaceSummary::builder().id(*id).name("demo.internal").build();
+    let found = ids.iter().map(summary).collect::<Vec<_>>();
+    mock!(CloudMap::list_namespaces)
+        .match_requests(|request| request.filters()[0].values() == ["demo.internal"])
+        .then_output(move || ListNamespacesOutput::builder().set_namespaces(Some(found.clone())).build())
+}
+
+/// What lists the names of the namespace `ns-1`: one for each ttl.
+fn names(found: &'static [(&'static str, i64)]) -> Rule {
+    let summary = |(name, ttl): &(&str, i64)| {
+        let record = DnsRecord::builder().r#type(RecordType::A).ttl(*ttl).build().expect("a record");
+        let dns = DnsConfig::builder().dns_records(record).build().expect("a configuration");
+        ServiceSummary::builder()
+            .id(format!("srv-{name}"))
+            .arn("arn:name")
+            .name(*name)
+            .dns_config(dns)
+            .build()
+    };
+    let services: Vec<ServiceSummary> = found.iter().map(summary).collect();
+    mock!(CloudMap::list_services)
+        .match_requests(|request| request.filters()[0].values() == ["ns-1"])
+        .then_output(move || NamesListed::builder().set_services(Some(services.clone())).build())
+}
+
+fn name_tags(address: Option<&str>) -> Rule {
+    let tags = address.map(|address| context(Operation::Plan).tags(address)).unwrap_or_default();
+    let tag = |(key, value): (&String, &String)| NameTag::builder().key(key).value(value).build();
+    let tags: Vec<NameTag> = tags.iter().map(|pair| tag(pair).expect("a tag")).collect();
+    mock!(CloudMap::list_tags_for_resource)
+        .then_output(move || NameTags::builder().set_tags(Some(tags.clone())).build())
+}
+
+fn registered() -> EcsService {
+    service().service_registries(ServiceRegistry::builder().registry_arn("arn:name").build()).build()
+}
+
+/// A service that has its name.
+fn named() -> Rules {
+    let cloud_map =
+        vec![namespaces(&["ns-1"]), names(&[("app", 10)]), name_tags(Some("services.app.discovery"))];
+    Rules { spec: NAMED, services: services(vec![registered()]), cloud_map, ..Rules::standing() }
+}
+
+#[tokio::test]
+async fn a_service_that_is_referred_to_has_a_name_with_our_tags_before_it_is_created() {
+    let mut rules = named();
+    rules.services = services(vec![]);
+    rules.cloud_map = vec![
+        names(&[]),
+        mock!(CloudMap::create_service)
+            .match_requests(|request| {
+                let dns = request.dns_config().expect("a configuration");
+                let record = &dns.dns_records()[0];
+                (request.name(), request.namespace_id()) == (Some("app"), Some("ns-1"))
+                    && request.creator_request_id() == Some("run-services.app.discovery")
+                    && dns.routing_policy() == Some(&RoutingPolicy::Multivalue)
+                    && (record.r#type(), record.ttl()) == (&RecordType::A, 10)
+                    && request.health_check_custom_config().is_some()
+                    && request.tags().iter().any(|tag| tag.value() == "services.app.discovery")
+            })
+            .then_output(|| NameCreated::builder().service(Name::builder().arn("arn:name").build()).build()),
+    ];
+    rules.ecs = vec![
+        mock!(Ecs::create_service)
+            .match_requests(|request| request.service_registries()[0].registry_arn() == Some("arn:name"))
+            .then_output(|| CreateServiceOutput::builder().service(registered()).build()),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!((rules.cloud_map[1].num_calls(), rules.ecs[0].num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_name_that_is_there_is_left_alone_and_planned_as_nothing() {
+    let mut rules = named();
+    rules.ensured().await.expect("an answer");
+    assert_eq!(rules.planned().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_name_is_planned_where_the_namespace_is_not_there_yet() {
+    let mut context = context_of(NAMED, Operation::Plan);
+    let unknown = ClusterOutput { namespace: Some(step::UNKNOWN.to_owned()), ..ClusterOutput::default() };
+    context.outputs.cluster = Some(unknown);
+    let mut rules = named();
+    (rules.services, rules.cloud_map) = (services(vec![]), vec![namespaces(&[])]);
+    rules.ecs.extend(nothing_listed());
+    let planned = plan(&rules.aws(), &context).await.expect("an answer");
+    let told: Vec<&str> = planned.changes.iter().map(|change| change.address.as_str()).collect();
+    assert_eq!(told, ["services.app.discovery", "services.app"]);
+}
+
+#[tokio::test]
+async fn a_name_that_drifted_is_put_right_and_one_of_somebody_else_is_refused() {
+    let mut rules = named();
+    rules.cloud_map[1] = names(&[("app", 60)]);
+    rules.cloud_map[2] = name_tags(Some("services.other"));
+    assert_eq!(
+        rules.planned().await,
+        ["services.app.discovery ttl", "services.app.discovery tags.plinth:address"]
+    );
+    rules.cloud_map.extend([
+        mock!(CloudMap::update_service)
+            .match_requests(|request| {
+                let dns = request.service().and_then(|change| change.dns_config()).expect("a change");
+                request.id() == Some("srv-app") && dns.dns_records()[0].ttl() == 10
+            })
+            .then_output(|| NameUpdated::builder().build()),
+        mock!(CloudMap::tag_resource).then_output(|| NameTagged::builder().build()),
+    ]);
+    rules.ensured().await.expect("an answer");
+    assert_eq!((rules.cloud_map[3].num_calls(), rules.cloud_map[4].num_calls()), (1, 1));
+
+    rules.cloud_map[2] = name_tags(None);
+    assert_eq!(rules.ensured().await.unwrap_err().kind(), "Conflict");
+}
+
+#[tokio::test]
+async fn a_service_that_stands_gets_a_name_and_loses_it() {
+    let mut rules = named();
+    rules.services = services(vec![service().build()]);
+    let update = |count: usize| {
+        mock!(Ecs::update_service)
+            .match_requests(move |request| {
+                request.service_registries.as_ref().is_some_and(|registries| registries.len() == count)
+            })
+            .then_output(|| UpdateServiceOutput::builder().service(registered()).build())
+    };
+    assert_eq!(rules.planned().await, ["services.app discovery"]);
+    rules.ecs = vec![update(1)];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(rules.ecs[0].num_calls(), 1);
+
+    let mut rules = Rules::standing();
+    rules.services = services(vec![registered()]);
+    rules.ecs = vec![update(0)];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(rules.ecs[0].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_dropped_name_is_planned_and_deleted_after_its_service_and_waited_for_while_it_is_in_use() {
+    let mut rules = named();
+    rules.services = services(vec![service().status("INACTIVE").build()]);
+    rules.ecs = nothing_listed().into();
+    rules.cloud_map.push(mock!(CloudMap::delete_service).then_output(|| NameDeleted::builder().build()));
+    let planned = plan(&rules.aws(), &dropped(Operation::Plan)).await.expect("an answer");
+    let [change] = &planned.changes[..] else { panic!("{planned:?}") };
+    assert_eq!((change.address.as_str(), rules.cloud_map[3].num_calls()), ("services.app.discovery", 0));
+    prune(&rules.aws(), &dropped(Operation::Prune)).await.expect("an answer");
+    assert_eq!(rules.cloud_map[3].num_calls(), 1);
+
+    rules.cloud_map[3] = mock!(CloudMap::delete_service).then_error(|| {
+        NameDeleteError::generic(CloudMapErrorMetadata::builder().code("ResourceInUse").build())
+    });
+    let error = prune(&rules.aws(), &dropped(Operation::Prune)).await.unwrap_err();
+    assert_eq!(error.kind(), "NotReadySoon");
+
+    // Not while its service drains.
+    rules.services = services(vec![service().status("DRAINING").build()]);
+    rules.ecs = listed();
+    prune(&rules.aws(), &dropped(Operation::Prune)).await.unwrap_err();
+    assert_eq!(rules.cloud_map[3].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn names_of_others_and_those_that_are_referred_to_stay() {
+    let mut rules = named();
+    rules.ecs = nothing_listed().into();
+    let pruned = prune(&rules.aws(), &context_of(NAMED, Operation::Prune)).await.expect("an answer");
+    assert_eq!(pruned.changes, []);
+    rules.cloud_map[2] = name_tags(None);
+    let pruned = prune(&rules.aws(), &dropped(Operation::Prune)).await.expect("an answer");
+    assert_eq!(pruned.changes, []);
+}
+
+/// The same with a number of tasks that follows the load.
+const SCALED: &str = "
+apiVersion: plinth/v1
+name: demo
+repositories: { app: {} }
+secrets: { key: {} }
+loadBalancers:
+  outer:
+    type: application
+    scheme: internal
+    listeners: { main: { port: 80, default: '${services.app}' } }
+services:
+  app:
+    image: '${repositories.app}:1'
+    scale: { min: 2, max: 6, cpu: 60, requests: 100 }
+    ports: [80]
+    environment: { A: b, KEY: '${secrets.key}' }
+    logs: { retention: 7d }
+";
+
+const GROUP: &str = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/demo-app/2b";
+const LABEL: &str = "app/demo-outer/1a/targetgroup/demo-app/2b";
+
+fn targets(found: Vec<ScalableTarget>) -> Rule {
+    mock!(Scaling::describe_scalable_targets).then_output(move || {
+        DescribeScalableTargetsOutput::builder().set_scalable_targets(Some(found.clone())).build()
+    })
+}
+
+fn target(min: i32, max: i32) -> ScalableTarget {
+    ScalableTarget::builder()
+        .service_namespace(ServiceNamespace::Ecs)
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .resource_id("service/demo/demo-app")
+        .min_capacity(min)
+        .max_capacity(max)
+        .role_arn("arn:role")
+        .creation_time(aws_sdk_applicationautoscaling::primitives::DateTime::from_secs(0))
+        .scalable_target_arn("arn:target")
+        .build()
+        .expect("a target")
+}
+
+fn policy(name: &str, metric: MetricType, value: f64, label: Option<&str>) -> ScalingPolicy {
+    let metric = PredefinedMetricSpecification::builder()
+        .predefined_metric_type(metric)
+        .set_resource_label(label.map(str::to_owned))
+        .build();
+    let tracking = TargetTrackingScalingPolicyConfiguration::builder()
+        .target_value(value)
+        .predefined_metric_specification(metric.expect("a metric"))
+        .build();
+    ScalingPolicy::builder()
+        .policy_arn("arn:policy")
+        .policy_name(name)
+        .service_namespace(ServiceNamespace::Ecs)
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+        .resource_id("service/demo/demo-app")
+        .policy_type(PolicyType::TargetTrackingScaling)
+        .target_tracking_scaling_policy_configuration(tracking.expect("a configuration"))
+        .creation_time(aws_sdk_applicationautoscaling::primitives::DateTime::from_secs(0))
+        .build()
+        .expect("a policy")
+}
+
+fn by_cpu(value: f64) -> ScalingPolicy {
+    policy("demo-app-cpu", MetricType::EcsServiceAverageCpuUtilization, value, None)
+}
+
+fn by_requests(label: &str) -> ScalingPolicy {
+    policy("demo-app-requests", MetricType::AlbRequestCountPerTarget, 100.0, Some(label))
+}
+
+fn policies(found: Vec<ScalingPolicy>) -> Rule {
+    mock!(Scaling::describe_scaling_policies)
+        .match_requests(|request| request.resource_id() == Some("service/demo/demo-app"))
+        .then_output(move || {
+            DescribeScalingPoliciesOutput::builder().set_scaling_policies(Some(found.clone())).build()
+        })
+}
+
+fn target_tags(address: &str) -> Rule {
+    let tags = context(Operation::Plan).tags(address);
+    mock!(Scaling::list_tags_for_resource)
+        .match_requests(|request| request.resource_arn() == Some("arn:target"))
+        .then_output(move || TargetTags::builder().set_tags(Some(tags.clone().into_iter().collect())).build())
+}
+
+/// As many tasks as the load asks for, behind the other balancer.
+fn scaling() -> EcsService {
+    let balancer = LoadBalancer::builder().target_group_arn(GROUP).container_port(80).build();
+    service().desired_count(5).running_count(5).set_load_balancers(Some(vec![balancer])).build()
+}
+
+/// A service that scales.
+fn scaled() -> Rules {
+    let scaling_rules = vec![
+        targets(vec![target(2, 6)]),
+        policies(vec![by_cpu(60.0), by_requests(LABEL)]),
+        target_tags("services.app.scale"),
+    ];
+    Rules { spec: SCALED, services: services(vec![scaling()]), scaling: scaling_rules, ..Rules::standing() }
+}
+
+fn put_policy(name: &'static str) -> Rule {
+    mock!(Scaling::put_scaling_policy)
+        .match_requests(move |request| request.policy_name() == Some(name))
+        .then_output(|| {
+            PutScalingPolicyOutput::builder().policy_arn("arn:policy").build().expect("an answer")
+        })
+}
+
+fn delete_policy(name: &'static str) -> Rule {
+    mock!(Scaling::delete_scaling_policy)
+        .match_requests(move |request| request.policy_name() == Some(name))
+        .then_output(|| DeleteScalingPolicyOutput::builder().build())
+}
+
+fn deregister() -> Rule {
+    mock!(Scaling::deregister_scalable_target)
+        .match_requests(|request| request.resource_id() == Some("service/demo/demo-app"))
+        .then_output(|| DeregisterScalableTargetOutput::builder().build())
+}
+
+fn called(rules: &[Rule]) -> Vec<usize> {
+    rules.iter().map(Rule::num_calls).collect()
+}
+
+#[tokio::test]
+async fn a_service_that_scales_begins_with_the_fewest_tasks_and_gets_a_target_and_its_policies() {
+    let mut rules = scaled();
+    rules.services = services(vec![]);
+    rules.ecs = vec![
+        mock!(Ecs::create_service)
+            .match_requests(|request| request.desired_count() == Some(2))
+            .then_output(|| CreateServiceOutput::builder().service(scaling()).build()),
+    ];
+    rules.scaling = vec![
+        targets(vec![]),
+        mock!(Scaling::register_scalable_target)
+            .match_requests(|request| {
+                request.resource_id() == Some("service/demo/demo-app")
+                    && (request.min_capacity(), request.max_capacity()) == (Some(2), Some(6))
+                    && request.tags().is_some_and(|tags| tags["plinth:address"] == "services.app.scale")
+            })
+            .then_output(|| RegisterScalableTargetOutput::builder().build()),
+        put_policy("demo-app-cpu"),
+        mock!(Scaling::put_scaling_policy)
+            .match_requests(|request| {
+                let tracking = request.target_tracking_scaling_policy_configuration().expect("a policy");
+                let metric = tracking.predefined_metric_specification().expect("a metric");
+                request.policy_name() == Some("demo-app-requests")
+                    && metric.predefined_metric_type() == &MetricType::AlbRequestCountPerTarget
+                    && metric.resource_label() == Some(LABEL)
+                    && (tracking.target_value() - 100.0).abs() < 0.1
+            })
+            .then_output(|| PutScalingPolicyOutput::builder().policy_arn("arn").build().expect("an answer")),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!((called(&rules.ecs), called(&rules.scaling)), (vec![1], vec![1; 4]));
+}
+
+#[tokio::test]
+async fn how_many_tasks_the_load_asks_for_is_no_difference() {
+    let mut rules = scaled();
+    rules.ensured().await.expect("an answer");
+    assert_eq!(rules.planned().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_service_that_scales_is_updated_without_a_number_of_tasks() {
+    let mut rules = scaled();
+    rules.definition = defined(Some(definition("registry/demo-app:0")));
+    rules.ecs = vec![
+        mock!(Ecs::register_task_definition)
+            .then_output(|| RegisterTaskDefinitionOutput::builder().task_definition(definition("x")).build()),
+        mock!(Ecs::update_service)
+            .match_requests(|request| request.desired_count().is_none())
+            .then_output(|| UpdateServiceOutput::builder().service(scaling()).build()),
+    ];
+    let mut older = scaling();
+    older.task_definition = Some(OLDER.to_owned());
+    rules.services = services(vec![older]);
+    rules.ecs.push(mock!(Ecs::tag_resource).then_output(|| TagResourceOutput::builder().build()));
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn what_drifted_in_how_a_service_scales_is_planned_field_by_field_and_put_right() {
+    let mut rules = scaled();
+    let by_memory = policy("demo-app-memory", MetricType::EcsServiceAverageMemoryUtilization, 50.0, None);
+    let theirs = policy("by-hand", MetricType::EcsServiceAverageMemoryUtilization, 50.0, None);
+    rules.scaling = vec![
+        targets(vec![target(1, 6)]),
+        policies(vec![by_cpu(80.0), by_requests("app/x/1/targetgroup/y/2"), by_memory, theirs]),
+        target_tags("services.other"),
+    ];
+    assert_eq!(
+        rules.planned().await,
+        ["min", "cpu", "memory", "requests", "policies.by-hand", "tags.plinth:address"]
+            .map(|field| format!("services.app.scale {field}"))
+    );
+    rules.scaling.extend([
+        mock!(Scaling::register_scalable_target)
+            // An existing target isn't tagged so.
+            .match_requests(|request| request.min_capacity() == Some(2) && request.tags().is_none())
+            .then_output(|| RegisterScalableTargetOutput::builder().build()),
+        mock!(Scaling::tag_resource).then_output(|| TargetTagged::builder().build()),
+        put_policy("demo-app-cpu"),
+        put_policy("demo-app-requests"),
+        delete_policy("demo-app-memory"),
+        delete_policy("by-hand"),
+    ]);
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.scaling[3..]), [1; 6]);
+}
+
+#[tokio::test]
+async fn when_scale_is_dropped_its_target_goes_before_the_number_of_tasks_is_set() {
+    let mut rules = scaled();
+    rules.spec = SPEC;
+    rules.services = services(vec![service().desired_count(5).running_count(5).build()]);
+    rules.scaling.push(deregister());
+    rules.ecs.extend(nothing_listed());
+    let planned = plan(&rules.aws(), &context(Operation::Plan)).await.expect("an answer");
+    let told: Vec<_> =
+        planned.changes.iter().map(|change| (change.address.as_str(), change.action)).collect();
+    assert_eq!(told, [("services.app", step::Action::Update), ("services.app.scale", step::Action::Delete)]);
+    rules.ecs = vec![
+        mock!(Ecs::update_service)
+            .match_requests(|request| request.desired_count() == Some(2))
+            .then_output(|| UpdateServiceOutput::builder().service(service().build()).build()),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!((called(&rules.scaling[3..]), called(&rules.ecs)), (vec![1], vec![1]));
+}
+
+#[tokio::test]
+async fn the_target_of_somebody_elses_service_is_left_alone() {
+    let mut rules = scaled();
+    rules.spec = SPEC;
+    rules.services = services(vec![service().set_tags(None).build()]);
+    rules.scaling.push(deregister());
+    assert_eq!(rules.ensured().await.unwrap_err().kind(), "Conflict");
+    assert_eq!(called(&rules.scaling[3..]), [0]);
+}
+
+#[tokio::test]
+async fn the_target_of_a_dropped_service_is_planned_and_goes_before_it() {
+    let mut rules = scaled();
+    rules.ecs = listed();
+    rules.ecs.push(mock!(Ecs::delete_service).then_output(|| DeleteServiceOutput::builder().build()));
+    rules.scaling.push(deregister());
+    let planned = plan(&rules.aws(), &dropped(Operation::Plan)).await.expect("an answer");
+    let told: Vec<&str> = planned.changes.iter().map(|change| change.address.as_str()).collect();
+    assert_eq!(told[..2], ["services.app.scale", "services.app"]);
+    assert_eq!(called(&rules.scaling[3..]), [0]);
+    prune(&rules.aws(), &dropped(Operation::Prune)).await.unwrap_err();
+    assert_eq!((called(&rules.scaling[3..]), rules.ecs[5].num_calls()), (vec![1], 1));
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_seen_yet_and_a_target_whose_answer_was_lost_are_waited_for() {
+    for message in [
+        "ECS service doesn't exist: service/demo/demo-app",
+        "The scalable target that you tried to tag already exists.",
+    ] {
+        let mut rules = scaled();
+        let refused = mock!(Scaling::register_scalable_target).then_error(move || {
+            let metadata = ScalingErrorMetadata::builder().code("ValidationException").message(message);
+            RegisterScalableTargetError::generic(metadata.build())
+        });
+        rules.scaling = vec![targets(vec![]), refused];
+        assert_eq!(rules.ensured().await.unwrap_err().kind(), "NotReadySoon", "{message}");
+    }
+}
+
+#[tokio::test]
+async fn how_a_service_is_deployed_is_compared_and_put_right() {
+    let mut rules = Rules::standing();
+    rules.services = services(vec![service().deployment_configuration(deploying(50, 150, false)).build()]);
+    assert_eq!(
+        rules.planned().await,
+        ["minimum", "maximum", "rollback"].map(|field| format!("services.app deployment.{field}"))
+    );
+    rules.ecs = vec![
+        mock!(Ecs::update_service)
+            .match_requests(|request| request.deployment_configuration() == Some(&deploying(100, 200, true)))
+            .then_output(|| UpdateServiceOutput::builder().service(service().build()).build()),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1]);
+}
+
+/// The service on instances.
+const ON_INSTANCES: &str = "
+apiVersion: plinth/v1
+name: demo
+cluster: { capacity: ec2, instances: { type: t3.small } }
+repositories: { app: {} }
+secrets: { key: {} }
+loadBalancers:
+  inner: { type: network, scheme: internal, listeners: { main: { port: 80, default: '${services.app}' } } }
+services:
+  app:
+    image: '${repositories.app}:1'
+    desired: 2
+    memory: 64
+    ports: [80]
+    environment: { A: b, KEY: '${secrets.key}' }
+    logs: { retention: 7d }
+";
+
+fn on_instances() -> aws_sdk_ecs::types::builders::ServiceBuilder {
+    let item = CapacityProviderStrategyItem::builder().capacity_provider("plinth-demo").build();
+    let strategy = vec![item.expect("an item")];
+    service().set_capacity_provider_strategy(Some(strategy)).set_network_configuration(None)
+}
+
+fn defined_on_instances() -> Rule {
+    let mut definition = definition("registry/demo-app:1");
+    (definition.cpu, definition.memory) = (None, None);
+    definition.requires_compatibilities = Some(vec![Compatibility::Ec2]);
+    definition.network_mode = Some(NetworkMode::Bridge);
+    for container in definition.container_definitions.iter_mut().flatten() {
+        container.memory = Some(64);
+    }
+    defined(Some(definition))
+}
+
+#[tokio::test]
+async fn on_instances_a_service_has_our_provider_and_no_network_of_its_own() {
+    let mut rules = Rules { spec: ON_INSTANCES, definition: defined_on_instances(), ..Rules::standing() };
+    rules.services = services(vec![]);
+    rules.ecs = vec![
+        mock!(Ecs::create_service)
+            .match_requests(|request| {
+                request.capacity_provider_strategy()[0].capacity_provider() == "plinth-demo"
+                    && request.network_configuration().is_none()
+                    && request.load_balancers()[0].container_port() == Some(80)
+            })
+            .then_output(|| CreateServiceOutput::builder().service(on_instances().build()).build()),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1]);
+    rules.services = services(vec![on_instances().build()]);
+    assert_eq!(rules.planned().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn on_somebody_elses_instances_the_clusters_own_strategy_is_left_alone_and_fargates_left() {
+    let mut context = context_of(ON_INSTANCES, Operation::Ensure);
+    let cluster = context.spec.cluster.as_mut().expect("a cluster");
+    (cluster.existing, cluster.instances) = (true, None);
+    let mut rules = Rules { definition: defined_on_instances(), ..Rules::standing() };
+    rules.services = services(vec![on_instances().build()]);
+    ensure(&rules.aws(), &context).await.expect("an answer");
+
+    rules.services = services(vec![service().set_network_configuration(None).build()]);
+    rules.ecs = vec![
+        mock!(Ecs::update_service)
+            .match_requests(|request| {
+                request.capacity_provider_strategy.as_ref().is_some_and(Vec::is_empty)
+                    && request.force_new_deployment() == Some(true)
+            })
+            .then_output(|| UpdateServiceOutput::builder().service(on_instances().build()).build()),
+    ];
+    ensure(&rules.aws(), &context).await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1]);
+}
+
+#[tokio::test]
+async fn what_no_instance_has_room_for_is_told_while_it_is_waited_for() {
+    let mut rules = Rules { spec: ON_INSTANCES, definition: defined_on_instances(), ..Rules::standing() };
+    let message = "(service demo-app) was unable to place a task because no container instance met all of \
+                   its requirements.";
+    let event = |at: i64| {
+        let event = ServiceEvent::builder().message(message).created_at(DateTime::from_secs(at)).build();
+        let starting = vec![deployment(DeploymentRolloutState::InProgress, 0)];
+        services(vec![on_instances().running_count(0).set_deployments(Some(starting)).events(event).build()])
+    };
+    rules.services = event(Timestamp::now().as_second() + 5);
+    let error = rules.ensured().await.unwrap_err();
+    assert!(error.to_string().contains("no container instance met"), "{error}");
+    // What was said of an earlier deployment is over.
+    rules.services = event(0);
+    let error = rules.ensured().await.unwrap_err();
+    assert!(!error.to_string().contains("no container instance met"), "{error}");
+}
+
+/// A service none of whose tasks runs, after so many have failed.
+fn failing(state: DeploymentRolloutState, failed: i32) -> Rule {
+    let mut failing = deployment(state, 0);
+    failing.failed_tasks = failed;
+    services(vec![deployed_now().running_count(0).set_deployments(Some(vec![failing])).build()])
+}
+
+#[tokio::test]
+async fn tasks_that_keep_stopping_fail_the_run_as_soon_as_ecs_gives_up_on_them() {
+    for (state, failed, kind) in [
+        (DeploymentRolloutState::InProgress, 1, "NotReadyLater"),
+        (DeploymentRolloutState::InProgress, 2, "NotReadyLater"),
+        (DeploymentRolloutState::InProgress, 3, "Failed"),
+        // After it had been complete.
+        (DeploymentRolloutState::Completed, 3, "Failed"),
+        (DeploymentRolloutState::Failed, 3, "Failed"),
+    ] {
+        let mut rules = Rules::standing();
+        rules.services = failing(state, failed);
+        rules.ecs = stopped().into();
+        let error = rules.ensured().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{failed}: {error}");
+        assert!(error.to_string().contains("Essential container in task exited"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn why_a_task_stopped_is_told_with_what_each_container_says_once() {
+    let pull = "CannotPullContainerError: pull image manifest has been retried 1 time(s): not found";
+    let unhealthy = "Task failed ELB health checks in (target-group arn:target)";
+    let container = |name: &str, code: Option<i32>, reason: Option<&str>| {
+        Container::builder().name(name).set_exit_code(code).set_reason(reason.map(str::to_owned)).build()
+    };
+    let exited = ended(1, "Essential container in task exited")
+        .containers(container(
+            "app",
+            Some(137),
+            Some("OutOfMemoryError: Container killed due to memory usage"),
+        ))
+        .containers(container("proxy", Some(0), None));
+    for (task, told) in [
+        (ended(1, pull).containers(container("app", None, Some(pull))), format!("): {pull}; mend")),
+        (ended(1, unhealthy).containers(container("app", None, None)), format!("): {unhealthy}; mend")),
+        (
+            exited,
+            "): Essential container in task exited: app exited with 137: OutOfMemoryError: Container killed \
+             due to memory usage; mend"
+                .to_owned(),
+        ),
+    ] {
+        let mut rules = Rules::standing();
+        rules.services = failing(DeploymentRolloutState::Failed, 3);
+        rules.ecs = stopped_with(vec![task.build()]).into();
+        let error = rules.ensured().await.unwrap_err();
+        assert!(error.to_string().contains(&told), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_ecs_stopped_to_go_back_and_what_ended_of_another_revision_is_no_reason() {
+    let mut rules = Rules::standing();
+    rules.services = failing(DeploymentRolloutState::Failed, 3);
+    rules.ecs = stopped_with(vec![
+        ended(1, "the reason").build(),
+        ended(2, "Scaling activity initiated by (deployment ecs-svc/1)").build(),
+        ended(3, "another").task_definition_arn(OLDER).build(),
+    ])
+    .into();
+    let error = rules.ensured().await.unwrap_err();
+    assert!(error.to_string().contains("): the reason; mend"), "{error}");
 }

@@ -1,0 +1,132 @@
+//! Whether a service's tasks run as they should, and why they don't.
+
+use aws_sdk_ecs::{
+    Client,
+    primitives::DateTime,
+    types::{Deployment, DeploymentRolloutState, DesiredStatus, Service, Task},
+};
+use jiff::Timestamp;
+use step::{Context, Doing, Error, Latency, Result};
+
+use crate::service::Wanted;
+
+/// A deployment is done when the primary one is our revision, completed, with all its tasks running, as many
+/// as the service has now. One that only scales is as old as its revision, so that a wait counts from this
+/// step's own beginning.
+pub(crate) async fn ready(ecs: &Client, context: &Context, service: &Service, wanted: &Wanted) -> Result<()> {
+    let Some(primary) = primary(service) else {
+        return Err(Error::soon(format!("ECS service ({}) has no deployment yet", wanted.name)));
+    };
+    let all_run = service.running_count() == service.desired_count();
+    if primary.rollout_state() == Some(&DeploymentRolloutState::Completed) && all_run {
+        return Ok(());
+    }
+    if has_failed(service) {
+        let reason = stopped_reason(ecs, wanted).await?;
+        return Err(Error::Failed(format!(
+            "deploying ECS service ({}): {}; mend that and upload the spec again",
+            wanted.name,
+            reason.or_else(|| primary.rollout_state_reason().map(str::to_owned)).unwrap_or_default()
+        )));
+    }
+    let mut doing = format!(
+        "ECS service ({}): {} of {} tasks run",
+        wanted.name,
+        primary.running_count(),
+        service.desired_count()
+    );
+    if primary.failed_tasks() > 0
+        && let Some(reason) = stopped_reason(ecs, wanted).await?
+    {
+        doing = format!("{doing}, and {} stopped: {reason}", primary.failed_tasks());
+    } else if let Some(event) = unplaced(service, primary) {
+        doing = format!("{doing}: {event}");
+    }
+    Err(Latency::of("ecs-service").wait(&doing, begun(primary)?.max(context.since)))
+}
+
+/// Whether what ECS is to bring about won't come about by itself.
+pub(crate) fn has_failed(service: &Service) -> bool {
+    primary(service).is_some_and(|primary| {
+        primary.rollout_state() == Some(&DeploymentRolloutState::Failed) || keeps_stopping(service, primary)
+    })
+}
+
+fn primary(found: &Service) -> Option<&Deployment> {
+    found.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"))
+}
+
+/// Whether none of a deployment's tasks runs and as many have failed as ECS's circuit breaker takes. The
+/// breaker itself looks at deployments that aren't complete; tasks may begin to fail after that.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
+fn keeps_stopping(service: &Service, primary: &Deployment) -> bool {
+    let threshold = (service.desired_count() + 1).div_euclid(2).clamp(3, 200);
+    primary.running_count() == 0 && primary.failed_tasks() >= threshold
+}
+
+/// What ECS says last of tasks that no instance has room for, since the deployment began.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html>
+fn unplaced<'a>(service: &'a Service, primary: &Deployment) -> Option<&'a str> {
+    let newest = service.events().first()?;
+    let since = primary.created_at().map(DateTime::secs);
+    let message = newest.message().filter(|_| newest.created_at().map(DateTime::secs) >= since)?;
+    message.contains("unable to place a task").then_some(message)
+}
+
+fn begun(deployment: &Deployment) -> Result<Timestamp> {
+    let seconds = deployment.created_at().map(DateTime::secs).unwrap_or_default();
+    Timestamp::from_second(seconds)
+        .map_err(|error| Error::Failed(format!("reading when a deployment began: {error}")))
+}
+
+/// Why the newest task of our revision that stopped by itself did.
+pub(crate) async fn stopped_reason(ecs: &Client, wanted: &Wanted) -> Result<Option<String>> {
+    let doing = || format!("looking at the stopped tasks of ECS service ({})", wanted.name);
+    let listed = ecs
+        .list_tasks()
+        .cluster(&wanted.place.cluster)
+        .service_name(&wanted.name)
+        .desired_status(DesiredStatus::Stopped)
+        .send()
+        .await
+        .doing(doing)?;
+    if listed.task_arns().is_empty() {
+        return Ok(None);
+    }
+    let described = ecs
+        .describe_tasks()
+        .cluster(&wanted.place.cluster)
+        .set_tasks(listed.task_arns)
+        .send()
+        .await
+        .doing(doing)?;
+    let tasks = described.tasks().iter().filter(|task| stopped_by_itself(task, wanted));
+    let newest = tasks.max_by_key(|task| task.stopped_at().map(DateTime::secs));
+    Ok(newest.map(told).filter(|reason| !reason.is_empty()))
+}
+
+/// Not one that ECS stopped to have fewer, or when it went back to the revision before.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html>
+fn stopped_by_itself(task: &Task, wanted: &Wanted) -> bool {
+    let scaled = task.stopped_reason().is_some_and(|reason| reason.starts_with("Scaling activity initiated"));
+    task.task_definition_arn() == Some(&wanted.revision) && !scaled
+}
+
+/// "Essential container in task exited: app exited with 137: …", each thing said once.
+fn told(task: &Task) -> String {
+    let mut parts: Vec<String> = task.stopped_reason().map(str::to_owned).into_iter().collect();
+    for container in task.containers() {
+        let exited = container
+            .exit_code()
+            .filter(|code| *code != 0)
+            .map(|code| format!("{} exited with {code}", container.name().unwrap_or_default()));
+        parts.extend(exited.into_iter().chain(container.reason().map(str::to_owned)));
+    }
+    let mut once: Vec<String> = Vec::new();
+    for part in parts {
+        if !once.iter().any(|said| said.contains(&part)) {
+            once.push(part);
+        }
+    }
+    once.join(": ")
+}

@@ -50,9 +50,11 @@ pub enum Way {
     Provision,
     /// Take it away.
     Teardown,
+    /// Take it away, and make it anew.
+    Rebuild,
     /// Only say what would change.
     Plan,
-    /// This version is applied already.
+    /// This version is applied already, or there is nothing to rebuild.
     Nothing,
     /// Another run works on the environment; it looks for newer specs itself.
     Held,
@@ -113,7 +115,10 @@ impl Accept {
         run.version.clone_from(&source.version);
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
 
-        if trigger.action == Asked::Apply && !trigger.by_hand && applied(status.as_ref(), &source) {
+        let settled = trigger.action == Asked::Apply && !trigger.by_hand && applied(status.as_ref(), &source);
+        // An environment that is gone isn't built anew because its time has come.
+        let gone = trigger.action == Asked::Rebuild && source.text.is_none();
+        if settled || gone {
             return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
         }
         let spec = match self.read(&source, environment, recorded) {
@@ -133,6 +138,7 @@ impl Accept {
             (Asked::Plan, _) => Way::Plan,
             (Asked::Apply, Some(_)) => Way::Provision,
             (Asked::Apply, None) => Way::Teardown,
+            (Asked::Rebuild, _) => Way::Rebuild,
         };
         if way != Way::Plan {
             if !lock::take(self, environment, &question.execution).await? {
@@ -141,6 +147,10 @@ impl Accept {
             self.begin(&run, way, status).await?;
         }
         write(&self.s3, &self.bucket, &run.spec.key, &spec).await?;
+        if way == Way::Rebuild {
+            let key = format!("{}empty.json", run.prefix());
+            write(&self.s3, &self.bucket, &key, &emptied(&spec)).await?;
+        }
         Ok(Verdict { verdict: way, waves: waves(&spec), run })
     }
 
@@ -204,6 +214,12 @@ impl Accept {
         };
         write(&self.s3, &self.bucket, &status_key(&run.environment), &status).await
     }
+}
+
+/// What a rebuild takes the environment back to: nothing but its schedule, so that one which fails half-way is
+/// tried again at its next time.
+fn emptied(spec: &Spec) -> Spec {
+    Spec { schedule: spec.schedule.clone(), ..Spec::empty(&spec.name) }
 }
 
 /// Whether the environment is already what the bucket says.

@@ -171,3 +171,82 @@ async fn a_spec_that_is_only_asked_about_is_neither_stored_nor_locked_for() {
         json!({ "action": "plan", "spec": { "apiVersion": "plinth/v1", "name": "demo", "cluster": {} } });
     assert_eq!(ask(input, &rules, &[]).await.expect("a verdict").verdict, Way::Plan);
 }
+
+const SCHEDULED: &str =
+    "{ apiVersion: plinth/v1, name: demo, cluster: {}, schedule: { rebuild: rate(1 day) } }";
+
+fn rebuild() -> Value {
+    json!({ "environment": "demo", "action": "rebuild" })
+}
+
+#[tokio::test]
+async fn a_rebuild_of_what_is_applied_takes_the_lock_and_writes_the_spec_and_what_is_left_between() {
+    let ready = r#"{ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z", "run": "earlier", "version": "2", "region": "eu-west-1" }"#;
+    let spec = SCHEDULED.replace("name: demo", "name: demo, region: eu-west-1");
+    let (lock, run) = (puts("locks/"), puts("runs/demo/run/spec.json"));
+    let status = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+            request.key() == Some("status/demo.json") && body.contains(r#""state":"provisioning""#)
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    let between = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().unwrap_or_default();
+            let spec: Spec = serde_json::from_slice(body).expect("a spec");
+            request.key() == Some("runs/demo/run/empty.json")
+                && spec.cluster.is_none()
+                && spec.schedule.is_some_and(|schedule| schedule.rebuild == "rate(1 day)")
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    let rules = [
+        &object("environments/demo.yaml", spec.leak()),
+        &object("status/demo.json", ready),
+        &absent(),
+        &lock,
+        &status,
+        &run,
+        &between,
+    ];
+    let verdict = ask(rebuild(), &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.version.as_deref()), (Way::Rebuild, Some("2")));
+    assert_eq!(verdict.run.region, "eu-west-1");
+    assert_eq!(serde_json::to_value(verdict.verdict).expect("JSON"), "rebuild");
+    assert_eq!([&lock, &status, &run, &between].map(Rule::num_calls), [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn an_environment_that_is_gone_is_not_rebuilt() {
+    let gone = r#"{ "environment": "demo", "state": "destroyed", "at": "2026-01-01T00:00:00Z", "run": "earlier", "region": "eu-west-1" }"#;
+    for rules in [vec![object("status/demo.json", gone), absent()], vec![absent()]] {
+        let verdict = ask(rebuild(), &rules.iter().collect::<Vec<_>>(), &[]).await.expect("a verdict");
+        assert_eq!(verdict.verdict, Way::Nothing);
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_that_finds_the_lock_held_ends_and_one_of_a_bad_spec_is_rejected_before_anything_goes() {
+    let [lost, lock] = held();
+    let rules = [&object("environments/demo.yaml", SPEC), &lost, &lock, &absent()];
+    let verdict = ask(rebuild(), &rules, &[&execution(ExecutionStatus::Running)]).await.expect("a verdict");
+    assert_eq!(verdict.verdict, Way::Held);
+
+    let bad = object("environments/demo.yaml", "{ apiVersion: plinth/v1, name: demo, clutser: {} }");
+    let rules = [&bad, &absent(), &puts("runs/demo/run/faults.json")];
+    assert_eq!(ask(rebuild(), &rules, &[]).await.expect("a verdict").verdict, Way::Rejected);
+}
+
+#[tokio::test]
+async fn an_upload_writes_no_spec_to_be_taken_back_to() {
+    let between = puts("runs/demo/run/empty.json");
+    let rules = [
+        &object("environments/demo.yaml", SCHEDULED),
+        &absent(),
+        &puts("locks/"),
+        &puts("status/"),
+        &puts("runs/demo/run/spec.json"),
+        &between,
+    ];
+    assert_eq!(ask(upload(), &rules, &[]).await.expect("a verdict").verdict, Way::Provision);
+    assert_eq!(between.num_calls(), 0);
+}

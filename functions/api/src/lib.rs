@@ -14,6 +14,7 @@ mod usage_plan;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_apigateway::Client;
+use aws_sdk_elasticloadbalancingv2::Client as Elb;
 use spec::{Api, Balancer, Listener};
 use step::{Answer, ApiOutput, Change, Context, Error, Field, Operation, Result, UNKNOWN, side_by_side};
 
@@ -24,7 +25,7 @@ pub async fn handle(context: Context) -> Result<Answer> {
     let api = Client::new(&context.aws);
     match context.operation {
         Operation::Plan => plan(&api, &context).await,
-        Operation::Ensure => ensure(&api, &context).await,
+        Operation::Ensure => ensure(&api, &Elb::new(&context.aws), &context).await,
         Operation::Prune => prune(&api, &context).await,
     }
 }
@@ -114,15 +115,20 @@ fn listener<'a>(balancer: &'a Balancer, name: Option<&String>) -> Option<&'a Lis
     }
 }
 
-async fn ensure(api: &Client, context: &Context) -> Result<Answer> {
+async fn ensure(api: &Client, elb: &Elb, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
-    let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(api, context, wanted))).await?;
+    let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(api, elb, context, wanted))).await?;
     Answer::new(BTreeMap::from_iter(outputs), Vec::new())
 }
 
-async fn ensure_one(api: &Client, context: &Context, wanted: &Wanted) -> Result<(String, ApiOutput)> {
-    let link = link::ensure(api, context, wanted).await?;
+async fn ensure_one(
+    api: &Client,
+    elb: &Elb,
+    context: &Context,
+    wanted: &Wanted,
+) -> Result<(String, ApiOutput)> {
     let id = rest::ensure(api, context, wanted).await?;
+    let link = link::ensure(api, elb, context, wanted).await?;
     link::ready(api, context, &link, wanted).await?;
     let routes = wanted.routes(&link.id);
     rest::ensure_routes(api, &id, &routes).await?;

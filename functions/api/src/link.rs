@@ -8,6 +8,7 @@ use aws_sdk_apigateway::{
     operation::create_vpc_link::CreateVpcLinkOutput,
     types::{VpcLink, VpcLinkStatus},
 };
+use aws_sdk_elasticloadbalancingv2::{Client as Elb, types::LoadBalancerStateEnum};
 use step::{Change, Context, Doing, Error, Latency, Result, UNKNOWN};
 
 use crate::{Wanted, tag};
@@ -24,10 +25,13 @@ pub(crate) struct Found {
 }
 
 /// The link to the balancer, which may not be usable yet.
-pub(crate) async fn ensure(api: &Client, context: &Context, wanted: &Wanted) -> Result<Found> {
+pub(crate) async fn ensure(api: &Client, elb: &Elb, context: &Context, wanted: &Wanted) -> Result<Found> {
     let links = ours(api, context).await?;
     match find(&links, wanted) {
-        None => create(api, context, wanted).await,
+        None => {
+            active(elb, context, &wanted.balancer).await?;
+            create(api, context, wanted).await
+        }
         Some(link) => {
             let arn = format!("/vpclinks/{}", link.id);
             tag::ensure(api, context, &arn, &link.tags, &wanted.link_tags).await?;
@@ -72,6 +76,35 @@ fn found(context: &Context, link: VpcLink) -> Option<Found> {
         message: link.status_message.unwrap_or_default(),
         tags,
     })
+}
+
+/// A link to a balancer that isn't active fails, and stays failed.
+/// Source: <https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/1951>
+async fn active(elb: &Elb, context: &Context, arn: &str) -> Result<()> {
+    let described = elb.describe_load_balancers().load_balancer_arns(arn).send().await;
+    let described = described
+        .unless_absent(&["LoadBalancerNotFound"], || format!("describing load balancer ({arn})"))?
+        .and_then(|described| described.load_balancers)
+        .and_then(|balancers| balancers.into_iter().next());
+    let Some(balancer) = described else {
+        return Err(Error::soon(format!("load balancer ({arn}) isn't described yet")));
+    };
+    let name = balancer.load_balancer_name().unwrap_or_default();
+    let state = balancer.state();
+    match state.and_then(|state| state.code()) {
+        Some(LoadBalancerStateEnum::Active | LoadBalancerStateEnum::ActiveImpaired) => Ok(()),
+        Some(LoadBalancerStateEnum::Failed) => {
+            let reason = state.and_then(|state| state.reason()).unwrap_or("AWS gave no reason");
+            Err(Error::Failed(format!(
+                "creating load balancer ({name}): {reason}; delete it, then start the run again"
+            )))
+        }
+        code => {
+            let code = code.map_or("in no state", LoadBalancerStateEnum::as_str);
+            let doing = format!("load balancer ({name}) is {code}, and a VPC link to it waits");
+            Err(Latency::of("network-load-balancer").wait(&doing, context.since))
+        }
+    }
 }
 
 /// Nothing makes a second `CreateVpcLink` the first, so it isn't retried: the next pass looks first.

@@ -40,6 +40,10 @@ use aws_sdk_apigateway::{
         VpcLinkStatus,
     },
 };
+use aws_sdk_elasticloadbalancingv2::{
+    operation::describe_load_balancers::DescribeLoadBalancersOutput,
+    types::{LoadBalancer, LoadBalancerState, LoadBalancerStateEnum},
+};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use spec::Spec;
 use step::{LoadBalancerOutput, Outputs};
@@ -214,6 +218,23 @@ fn client(world: World, writes: &[&Rule]) -> Client {
     mock_client!(aws_sdk_apigateway, RuleMode::MatchAny, &rules)
 }
 
+/// The balancer in this state.
+fn balancer(state: LoadBalancerStateEnum) -> Elb {
+    let described = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.load_balancer_arns() == ["arn:inner"])
+        .then_output(move || {
+            let state = LoadBalancerState::builder().code(state.clone()).reason("no address is free").build();
+            let balancer = LoadBalancer::builder().load_balancer_name("demo-inner").state(state).build();
+            DescribeLoadBalancersOutput::builder().load_balancers(balancer).build()
+        });
+    mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [&described])
+}
+
+/// A balancer that nobody may ask about.
+fn unasked() -> Elb {
+    mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [])
+}
+
 #[tokio::test]
 async fn what_is_missing_is_created_with_our_tags_deployed_and_put_under_its_plan() {
     let link = mock!(Client::create_vpc_link)
@@ -252,7 +273,8 @@ async fn what_is_missing_is_created_with_our_tags_deployed_and_put_under_its_pla
     let attach =
         mock!(Client::create_usage_plan_key).then_output(|| CreateUsagePlanKeyOutput::builder().build());
     let writes = [&link, &rest, &resource, &method, &integration, &deployment, &stage, &plan, &key, &attach];
-    let answer = ensure(&client(World::bare(), &writes), &context(Operation::Ensure)).await;
+    let active = balancer(LoadBalancerStateEnum::Active);
+    let answer = ensure(&client(World::bare(), &writes), &active, &context(Operation::Ensure)).await;
     let answer = answer.expect("an answer");
     assert_eq!(answer.output["qa"]["url"], "https://api.execute-api.us-east-1.amazonaws.com/live");
     assert_eq!(answer.output["qa"]["key"], "key");
@@ -263,7 +285,7 @@ async fn what_is_missing_is_created_with_our_tags_deployed_and_put_under_its_pla
 #[tokio::test]
 async fn what_matches_is_left_alone_and_planned_as_nothing() {
     let api = client(World::standing(), &[]);
-    let answer = ensure(&api, &context(Operation::Ensure)).await.expect("an answer");
+    let answer = ensure(&api, &unasked(), &context(Operation::Ensure)).await.expect("an answer");
     let planned = plan(&api, &context(Operation::Plan)).await.expect("an answer");
     assert_eq!(planned.changes, []);
     assert_eq!(planned.output, answer.output);
@@ -272,7 +294,7 @@ async fn what_matches_is_left_alone_and_planned_as_nothing() {
 #[tokio::test]
 async fn a_link_that_is_pending_is_waited_for_before_anything_is_deployed() {
     let world = World { links: vec![link(VpcLinkStatus::Pending)], ..World::standing() };
-    let error = ensure(&client(world, &[]), &context(Operation::Ensure)).await.unwrap_err();
+    let error = ensure(&client(world, &[]), &unasked(), &context(Operation::Ensure)).await.unwrap_err();
     assert!(error.to_string().starts_with("VPC link (demo-qa) is pending"), "{error}");
 }
 
@@ -280,7 +302,8 @@ async fn a_link_that_is_pending_is_waited_for_before_anything_is_deployed() {
 async fn a_link_that_failed_is_deleted_and_told() {
     let delete = mock!(Client::delete_vpc_link).then_output(|| DeleteVpcLinkOutput::builder().build());
     let world = World { links: vec![link(VpcLinkStatus::Failed)], ..World::standing() };
-    let error = ensure(&client(world, &[&delete]), &context(Operation::Ensure)).await.unwrap_err();
+    let error =
+        ensure(&client(world, &[&delete]), &unasked(), &context(Operation::Ensure)).await.unwrap_err();
     assert_eq!((error.kind(), delete.num_calls()), ("Failed", 1));
     assert!(error.to_string().contains("NLB ARN is malformed"), "{error}");
 }
@@ -311,7 +334,7 @@ async fn what_drifted_is_planned_field_by_field_and_put_back() {
         .match_requests(|request| request.patch_operations()[0].path() == Some("/quota/limit"))
         .then_output(|| UpdateUsagePlanOutput::builder().build());
     let writes = [&delete, &method, &integration, &update];
-    ensure(&client(world, &writes), &context(Operation::Ensure)).await.expect("an answer");
+    ensure(&client(world, &writes), &unasked(), &context(Operation::Ensure)).await.expect("an answer");
     let calls: Vec<usize> = writes.iter().map(|rule| rule.num_calls()).collect();
     assert_eq!(calls, [2, 1, 1, 1]);
 }
@@ -324,7 +347,9 @@ async fn a_stage_that_serves_other_routes_is_deployed_anew() {
     let update = mock!(Client::update_stage)
         .match_requests(|request| request.patch_operations()[0].value() == Some("new"))
         .then_output(|| UpdateStageOutput::builder().build());
-    ensure(&client(world, &[&create, &update]), &context(Operation::Ensure)).await.expect("an answer");
+    ensure(&client(world, &[&create, &update]), &unasked(), &context(Operation::Ensure))
+        .await
+        .expect("an answer");
     assert_eq!((create.num_calls(), update.num_calls()), (1, 1));
 }
 
@@ -401,6 +426,24 @@ async fn a_stage_by_an_earlier_name_is_planned_and_deleted_after_its_plan_has_le
     let delete = mock!(Client::delete_stage)
         .match_requests(|request| request.stage_name() == Some("old"))
         .then_output(|| DeleteStageOutput::builder().build());
-    ensure(&client(world, &[&delete]), &context(Operation::Ensure)).await.expect("an answer");
+    ensure(&client(world, &[&delete]), &unasked(), &context(Operation::Ensure)).await.expect("an answer");
     assert_eq!(delete.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_link_is_made_once_its_balancer_is_active_and_the_api_before() {
+    let rest =
+        || mock!(Client::create_rest_api).then_output(|| CreateRestApiOutput::builder().id("api").build());
+    let (first, second) = (rest(), rest());
+    let (waiting, failed) = (LoadBalancerStateEnum::Provisioning, LoadBalancerStateEnum::Failed);
+    let waits =
+        ensure(&client(World::bare(), &[&first]), &balancer(waiting), &context(Operation::Ensure)).await;
+    let error = waits.unwrap_err();
+    assert_eq!((error.kind(), first.num_calls()), ("NotReadyLater", 1));
+    assert!(error.to_string().starts_with("load balancer (demo-inner) is provisioning"), "{error}");
+    let fails =
+        ensure(&client(World::bare(), &[&second]), &balancer(failed), &context(Operation::Ensure)).await;
+    let error = fails.unwrap_err();
+    assert_eq!(error.kind(), "Failed");
+    assert!(error.to_string().contains("no address is free"), "{error}");
 }

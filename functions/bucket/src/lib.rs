@@ -1,7 +1,8 @@
 //! The step `bucket`: S3 buckets.
 //!
-//! Ours is a bucket that carries the owner's tags; it has them from `CreateBucket` on. Whether its
-//! objects may go with it is a tag too, since the spec no longer says it when the bucket goes.
+//! Ours is a bucket that carries the owner's tags; it has them from `CreateBucket` on. Whether it is
+//! protected, and whether its objects may go with it, are tags too, since the spec no longer says it when the
+//! bucket goes.
 
 mod lifecycle;
 #[cfg(test)]
@@ -26,6 +27,9 @@ use step::{
 
 /// The tag that says whether a bucket is deleted with the objects in it.
 const FORCE_DELETE: &str = "plinth:force-delete";
+
+/// The tag that says whether a bucket is protected.
+const PROTECT: &str = "plinth:protect";
 
 /// The longest name of a bucket.
 const LIMIT: usize = 63;
@@ -64,6 +68,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
         let address = format!("buckets.{key}");
         let mut tags = context.tags(&address);
         tags.insert(FORCE_DELETE.to_owned(), bucket.force_delete.to_string());
+        tags.insert(PROTECT.to_owned(), bucket.protect.to_string());
         Ok(Wanted {
             key: key.clone(),
             name: name(context, key, bucket),
@@ -125,23 +130,46 @@ async fn prune(s3: &Client, context: &Context) -> Result<Answer> {
     Ok(Answer::changed(delete_dropped(s3, context).await?))
 }
 
-/// Deletes our buckets that the spec doesn't mention; in a plan only names them.
+/// Deletes our buckets that the spec doesn't mention; in a plan only names them. As long as one of them is
+/// protected nothing is deleted.
 async fn delete_dropped(s3: &Client, context: &Context) -> Result<Vec<Change>> {
     let buckets = context.spec.buckets.iter();
     let kept: BTreeSet<String> = buckets.map(|(key, bucket)| name(context, key, bucket)).collect();
     let others = listed(s3, context).await?.into_iter().filter(|name| !kept.contains(name));
-    let passes = others.map(|name| delete_if_ours(s3, context, name));
-    Ok(side_by_side(passes).await?.into_iter().flatten().collect())
+    let dropped = side_by_side(others.map(|name| dropped(s3, context, name))).await?;
+    let dropped: Vec<Dropped> = dropped.into_iter().flatten().collect();
+    dropped.iter().try_for_each(refuse_protected)?;
+    if context.operation == Operation::Prune {
+        side_by_side(dropped.iter().map(|dropped| delete(s3, dropped))).await?;
+    }
+    Ok(dropped.into_iter().map(|found| Change::delete(found.address).with("name", found.name)).collect())
 }
 
-async fn delete_if_ours(s3: &Client, context: &Context, name: String) -> Result<Option<Change>> {
+/// A bucket of ours that the spec doesn't mention, with what its tags say of how it goes.
+struct Dropped {
+    name: String,
+    address: String,
+    protect: bool,
+    force: bool,
+}
+
+async fn dropped(s3: &Client, context: &Context, name: String) -> Result<Option<Dropped>> {
     let Some(tags) = tags(s3, &name).await? else { return Ok(None) };
-    let owner = context.owner();
-    let Some(address) = owner.address(&tags) else { return Ok(None) };
-    if context.operation == Operation::Prune {
-        delete(s3, &name, address, tags.get(FORCE_DELETE).is_some_and(|force| force == "true")).await?;
+    let says = |tag: &str| tags.get(tag).is_some_and(|value| value == "true");
+    let address = context.owner().address(&tags).map(str::to_owned);
+    Ok(address.map(|address| Dropped { name, address, protect: says(PROTECT), force: says(FORCE_DELETE) }))
+}
+
+/// A protected bucket goes only after a spec has said that it may.
+fn refuse_protected(dropped: &Dropped) -> Result<()> {
+    if !dropped.protect {
+        return Ok(());
     }
-    Ok(Some(Change::delete(address).with("name", &name)))
+    let Dropped { name, address, .. } = dropped;
+    Err(Error::Conflict(format!(
+        "S3 bucket ({name}) is protected: put {address} back with `protect: false`, apply that, and drop it \
+         then"
+    )))
 }
 
 /// The names of the account's buckets in the run's region.
@@ -305,13 +333,14 @@ fn broken(error: impl std::fmt::Display) -> Error {
 }
 
 /// Deletes a bucket, and first what is in it if its spec said so.
-async fn delete(s3: &Client, name: &str, address: &str, force: bool) -> Result<()> {
-    if force {
+async fn delete(s3: &Client, dropped: &Dropped) -> Result<()> {
+    let Dropped { name, address, .. } = dropped;
+    if dropped.force {
         empty(s3, name).await?;
     }
     let deleted = s3.delete_bucket().bucket(name).send().await;
     if deleted.as_ref().is_err_and(|error| error.code() == Some("BucketNotEmpty")) {
-        if force {
+        if dropped.force {
             return Err(Error::soon(format!("S3 bucket ({name}) is being emptied")));
         }
         return Err(Error::Conflict(format!(

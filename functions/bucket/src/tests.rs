@@ -12,6 +12,7 @@ use aws_sdk_s3::{
         list_buckets::ListBucketsOutput,
         list_object_versions::ListObjectVersionsOutput,
         put_bucket_lifecycle_configuration::PutBucketLifecycleConfigurationOutput,
+        put_bucket_tagging::PutBucketTaggingOutput,
         put_bucket_versioning::PutBucketVersioningOutput,
         put_public_access_block::PutPublicAccessBlockOutput,
     },
@@ -98,8 +99,12 @@ async fn a_missing_bucket_is_created_with_our_tags_closed_and_versioned() {
         mock!(Client::create_bucket)
             .match_requests(|request| {
                 let tags = request.create_bucket_configuration().map(CreateBucketConfiguration::tags);
+                let tag = |key: &str, value: &str| {
+                    tags.is_some_and(|tags| tags.iter().any(|tag| (tag.key(), tag.value()) == (key, value)))
+                };
                 request.bucket() == Some(NAME)
-                    && tags.is_some_and(|tags| tags.iter().any(|tag| tag.key() == "plinth:address"))
+                    && tag("plinth:address", "buckets.archive")
+                    && tag("plinth:protect", "false")
             })
             .then_output(|| CreateBucketOutput::builder().build()),
     );
@@ -181,4 +186,48 @@ async fn a_bucket_with_objects_stays_unless_its_spec_said_otherwise() {
     let error = prune(&s3(&rules), &dropped(Operation::Prune)).await.unwrap_err();
     assert_eq!(error.kind(), "Conflict");
     assert!(error.to_string().contains("forceDelete"), "{error}");
+}
+
+/// Our tags, with whether the bucket is protected.
+fn protected(protect: bool) -> Vec<Tag> {
+    let mut tags = spoken().tags;
+    tags.insert(PROTECT.to_owned(), protect.to_string());
+    tag_list(&tags).expect("tags")
+}
+
+#[tokio::test]
+async fn a_spec_that_protects_a_bucket_is_told_by_its_tag_alone() {
+    let mut context = context(Operation::Plan);
+    context.spec.buckets.get_mut("archive").expect("a bucket").protect = true;
+    let mut rules = told(Some(protected(false)), true, true, spoken().rules);
+    rules.push(
+        mock!(Client::put_bucket_tagging)
+            .match_requests(|request| {
+                let tags = request.tagging().map(Tagging::tag_set).unwrap_or_default();
+                tags.iter().any(|tag| (tag.key(), tag.value()) == (PROTECT, "true"))
+            })
+            .then_output(|| PutBucketTaggingOutput::builder().build()),
+    );
+    let s3 = s3(&rules);
+    let planned = plan(&s3, &context).await.expect("an answer");
+    let fields: Vec<_> = planned.changes[0].fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!((planned.changes.len(), fields), (1, vec!["tags.plinth:protect"]));
+    ensure(&s3, &context).await.expect("an answer");
+    assert_eq!(rules[6].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_protected_bucket_stays_with_what_is_in_it() {
+    let mut rules = told(Some(protected(true)), true, true, Vec::new());
+    rules.extend([
+        mock!(Client::list_object_versions).then_output(|| ListObjectVersionsOutput::builder().build()),
+        mock!(Client::delete_bucket).then_output(|| DeleteBucketOutput::builder().build()),
+    ]);
+    let s3 = s3(&rules);
+    let planned = plan(&s3, &dropped(Operation::Plan)).await.unwrap_err();
+    assert_eq!(planned.kind(), "Conflict");
+    let pruned = prune(&s3, &dropped(Operation::Prune)).await.unwrap_err();
+    assert_eq!(pruned.kind(), "Conflict");
+    assert!(pruned.to_string().contains("put buckets.archive back with `protect: false`"), "{pruned}");
+    assert_eq!((rules[6].num_calls(), rules[7].num_calls()), (0, 0));
 }

@@ -182,7 +182,7 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
     let port = database.port.unwrap_or(database.engine.port());
     let ingress = Rule {
         address: format!("{address}.group.{port}"),
-        port,
+        ports: port..=port,
         source: Source::Group(network.group.clone()),
     };
     let beside = context.name(None, &format!("{key}-database"), 255);

@@ -23,16 +23,16 @@ pub(crate) fn named(value: &Text) -> Option<&str> {
 pub(crate) async fn find(elb: &Client, context: &Context) -> Result<BTreeMap<String, Value>> {
     let values = context.spec.dns.values().flat_map(|zone| zone.records.values());
     let names: BTreeSet<&str> = values.filter_map(named).collect();
+    // In a plan several may be as yet unknown, so that an ARN doesn't tell them apart.
+    let mut found = BTreeMap::new();
     let mut arns = BTreeMap::new();
     for name in names {
         let what = format!("loadBalancers.{name}");
         let output = context.known(context.outputs.load_balancers.get(name), &what)?;
+        let unknown = Value::Alias { host: UNKNOWN.to_owned(), zone: UNKNOWN.to_owned() };
+        found.insert(name.to_owned(), unknown);
         arns.insert(output.arn.clone(), name);
     }
-    let unknown = |(_, name): (String, &str)| {
-        (name.to_owned(), Value::Alias { host: UNKNOWN.to_owned(), zone: UNKNOWN.to_owned() })
-    };
-    let mut found: BTreeMap<String, Value> = arns.clone().into_iter().map(unknown).collect();
     let known: Vec<String> = arns.keys().filter(|arn| *arn != UNKNOWN).cloned().collect();
     for arns_of in known.chunks(AT_ONCE) {
         let described = elb.describe_load_balancers().set_load_balancer_arns(Some(arns_of.to_vec()));

@@ -71,7 +71,7 @@ fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<
     let name = name(context, key);
     let nfs = Rule {
         address: format!("{address}.group.{NFS}"),
-        port: NFS,
+        ports: NFS..=NFS,
         source: Source::Group(network.group.clone()),
     };
     let mut tags = context.tags(&address);

@@ -143,6 +143,9 @@ async fn each_end_has_its_state() {
         ("provision", Some("InvalidSpec"), "rejected"),
         ("provision", Some("Superseded"), "superseded"),
         ("rejected", None, "rejected"),
+        ("rebuild", None, "ready"),
+        ("rebuild", Some("Failed"), "failed"),
+        ("rebuild", Some("Superseded"), "superseded"),
     ] {
         let world = World::new(MINE, Some("1"), state);
         world.handle(ended(verdict, Some("1"), error.map(fault).as_ref())).await.expect("an answer");
@@ -151,6 +154,21 @@ async fn each_end_has_its_state() {
     let world = World::new(MINE, None, "destroyed");
     world.handle(ended("teardown", None, None)).await.expect("an answer");
     assert_eq!(world.calls(), [1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_rebuild_is_told_with_what_it_learned_and_starts_the_run_that_came_between() {
+    let mut world = World::new(MINE, Some("2"), "ready");
+    world.put = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+            body.contains("arn:new") && body.contains(r#""version":"1""#)
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    let mut input = ended("rebuild", Some("1"), None);
+    input["input"] = json!({ "environment": "demo", "action": "rebuild" });
+    world.handle(input).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 1]);
 }
 
 #[tokio::test]

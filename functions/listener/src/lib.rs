@@ -3,12 +3,26 @@
 //! Ours is a listener that carries the owner's tags; it has them from `CreateListener` on. A balancer
 //! has one listener a port, so the port tells which is which; on a balancer of ours there are no
 //! others. Its rules carry tags of their own, and their address tells which is which. A listener is made
-//! while its balancer still provisions, and the step ends when the balancer is active.
+//! while its balancer still provisions, and the step ends when the balancer is active. An HTTPS listener
+//! waits until its first certificate is issued; nothing else waits for it.
+//!
+//! On an existing balancer the listeners are somebody else's and stay as they are. Ours there are rules, by
+//! their tags, and certificates beside the listener's own, by the tags that they themselves carry in ACM: a
+//! listener's list of certificates has none. One whose ARN the spec writes carries none of ours, and stays on
+//! the listener when the spec no longer mentions it. What the spec no longer mentions is found through our
+//! target groups, by their tags: AWS says of each which balancer sends to it, and theirs does for as long as
+//! one of our rules is there. Certificates are therefore put on a listener after our rules, and taken off
+//! before them.
 
+mod certificate;
 mod rule;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::ready,
+};
 
+use aws_sdk_acm::Client as Acm;
 use aws_sdk_elasticloadbalancingv2::{
     Client,
     primitives::DateTime,
@@ -18,32 +32,49 @@ use aws_sdk_elasticloadbalancingv2::{
     },
 };
 use jiff::Timestamp;
-use spec::{Protocol, Target, Text};
+use spec::{Balancer, Protocol, Target, Text};
 use step::{
     Answer, Change, Context, Doing, Error, Field, Latency, Operation, Result, UNKNOWN, compare, missing_tags,
     side_by_side,
 };
 
+/// What `DescribeTags` answers when one of those that are asked for isn't there.
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html>
+const ABSENT: [&str; 4] = ["LoadBalancerNotFound", "TargetGroupNotFound", "ListenerNotFound", "RuleNotFound"];
+
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
-    let elb = Client::new(&context.aws);
+    let aws = Aws { elb: Client::new(&context.aws), acm: Acm::new(&context.aws) };
     match context.operation {
-        Operation::Plan => plan(&elb, &context).await,
-        Operation::Ensure => ensure(&elb, &context).await,
-        Operation::Prune => prune(&elb, &context).await,
+        Operation::Plan => plan(&aws, &context).await,
+        Operation::Ensure => ensure(&aws, &context).await,
+        Operation::Prune => prune(&aws, &context).await,
     }
+}
+
+/// How the step calls AWS.
+struct Aws {
+    elb: Client,
+    acm: Acm,
 }
 
 /// What the spec asks for.
 struct Wanted {
     address: String,
+    /// The balancer's ARN.
     balancer: String,
     port: u16,
+    /// What it is made of; none for one that exists and is somebody else's.
+    own: Option<Own>,
+    /// Its certificates; of a listener of ours the first is for who names no host.
+    certificates: Vec<certificate::Wanted>,
+    rules: Vec<rule::Wanted>,
+}
+
+/// What a listener of ours is made of.
+struct Own {
     protocol: ProtocolEnum,
     default: Default,
-    /// The ARNs of its certificates, the first for who names no host.
-    certificates: Vec<String>,
-    rules: Vec<rule::Wanted>,
     tags: BTreeMap<String, String>,
 }
 
@@ -74,27 +105,42 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
         let output = context.known(context.outputs.load_balancers.get(key), &what)?;
         for (name, listener) in &balancer.listeners {
             let address = format!("{what}.listeners.{name}");
-            let default = match &listener.default {
-                Some(to) => Default::Forward(target(context, key, to, &format!("{address}.default"))?),
-                None => Default::Redirect,
+            let own = if balancer.existing {
+                None
+            } else {
+                Some(own(context, (key, balancer), listener, &address)?)
             };
             all.push(Wanted {
                 balancer: output.arn.clone(),
                 port: listener.port,
-                protocol: match balancer.protocol(listener) {
-                    Protocol::Http => ProtocolEnum::Http,
-                    Protocol::Https => ProtocolEnum::Https,
-                    Protocol::Tcp => ProtocolEnum::Tcp,
-                },
-                default,
-                certificates: certificates(context, listener)?,
+                own,
+                certificates: certificate::wanted(context, listener)?,
                 rules: rule::wanted(context, key, &address, listener)?,
-                tags: context.tags(&address),
                 address,
             });
         }
     }
     Ok(all)
+}
+
+fn own(
+    context: &Context,
+    (key, balancer): (&str, &Balancer),
+    listener: &spec::Listener,
+    address: &str,
+) -> Result<Own> {
+    Ok(Own {
+        protocol: match balancer.protocol(listener) {
+            Protocol::Http => ProtocolEnum::Http,
+            Protocol::Https => ProtocolEnum::Https,
+            Protocol::Tcp => ProtocolEnum::Tcp,
+        },
+        default: match &listener.default {
+            Some(to) => Default::Forward(target(context, key, to, &format!("{address}.default"))?),
+            None => Default::Redirect,
+        },
+        tags: context.tags(address),
+    })
 }
 
 /// The ARN of the target group that a reference on a balancer means.
@@ -105,92 +151,212 @@ fn target(context: &Context, balancer: &str, to: &Text, what: &str) -> Result<St
     Ok(context.known(arn, what)?.clone())
 }
 
-/// The ARNs of a listener's certificates: of the spec, or as they stand.
-fn certificates(context: &Context, listener: &spec::Listener) -> Result<Vec<String>> {
-    let one = |text: &Text| match text.whole().and_then(|reference| reference.name.as_ref()) {
-        Some(name) => {
-            let output = context.outputs.certificates.get(name);
-            Ok(context.known(output, &format!("certificates.{name}"))?.arn.clone())
-        }
-        None => context.render(text),
-    };
-    listener.certificates.iter().map(one).collect()
-}
-
 /// A listener with its tags.
 struct Found {
     aws: Listener,
     tags: BTreeMap<String, String>,
 }
 
-async fn ensure(elb: &Client, context: &Context) -> Result<Answer> {
+async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
-    let one = async |wanted: &Wanted| {
-        let arn = match find(elb, context, wanted).await? {
-            None => create(elb, wanted).await?,
-            Some(found) => {
-                update(elb, &found, wanted).await?;
-                found.aws.listener_arn.unwrap_or_default()
-            }
-        };
-        update_certificates(elb, &arn, wanted).await?;
-        rule::ensure(elb, context, &arn, &wanted.rules).await
+    let one = async |wanted: &Wanted| match &wanted.own {
+        Some(own) => ensure_own(aws, context, wanted, own).await,
+        None => ensure_on_theirs(aws, context, wanted).await,
     };
     side_by_side(wanted.iter().map(one)).await?;
-    let balancers: BTreeSet<&String> = wanted.iter().map(|wanted| &wanted.balancer).collect();
-    side_by_side(balancers.into_iter().map(|arn| ready(elb, arn))).await?;
+    let ours = wanted.iter().filter(|wanted| wanted.own.is_some());
+    let balancers: BTreeSet<&String> = ours.map(|wanted| &wanted.balancer).collect();
+    side_by_side(balancers.into_iter().map(|arn| active(&aws.elb, arn))).await?;
     Ok(Answer::default())
 }
 
-async fn plan(elb: &Client, context: &Context) -> Result<Answer> {
-    let mut changes = delete_dropped(elb, context).await?;
+/// What waits for the first certificate keeps no rule waiting, and what waits for another not the listener.
+async fn ensure_own(aws: &Aws, context: &Context, wanted: &Wanted, own: &Own) -> Result<()> {
+    let (arn, listener) = match find(&aws.elb, context, wanted).await? {
+        None => (create(aws, wanted, own).await?, Ok(())),
+        Some(found) => {
+            let updated = update(aws, &found, wanted, own).await;
+            (found.aws.listener_arn.unwrap_or_default(), updated)
+        }
+    };
+    let certificates = match listener {
+        Ok(()) => certificate::ensure(aws, context, &arn, wanted).await,
+        Err(_) => Ok(()),
+    };
+    let rules = rule::ensure(&aws.elb, context, &arn, &wanted.rules).await;
+    side_by_side([listener, certificates, rules].map(ready)).await?;
+    Ok(())
+}
+
+/// Rules go first: by them what is ours on the listener is found again.
+async fn ensure_on_theirs(aws: &Aws, context: &Context, wanted: &Wanted) -> Result<()> {
+    let found = find_theirs(&aws.elb, wanted).await?;
+    let arn = found.listener_arn().unwrap_or_default();
+    rule::ensure(&aws.elb, context, arn, &wanted.rules).await?;
+    if found.protocol() == Some(&ProtocolEnum::Https) {
+        certificate::ensure(aws, context, arn, wanted).await?;
+    }
+    Ok(())
+}
+
+async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
+    let mut changes = delete_dropped(aws, context).await?;
     for wanted in wanted(context)? {
-        let found = if wanted.balancer == UNKNOWN { None } else { find(elb, context, &wanted).await? };
-        let Some(found) = found else {
-            changes.push(Change::create(&wanted.address).with("port", wanted.port));
-            changes.extend(wanted.rules.iter().map(rule::Wanted::create));
-            continue;
-        };
-        let arn = found.aws.listener_arn().unwrap_or_default();
-        let mut fields = difference(&found, &wanted);
-        fields.extend(further(elb, arn, &wanted).await?.field());
-        changes.extend(Change::update(&wanted.address, fields));
-        changes.extend(rule::plan(elb, context, arn, &wanted.rules).await?);
+        certificate::check_given(&aws.acm, &wanted.certificates).await?;
+        changes.extend(match &wanted.own {
+            Some(own) => plan_own(aws, context, &wanted, own).await?,
+            None => plan_on_theirs(aws, context, &wanted).await?,
+        });
     }
     Ok(Answer::changed(changes))
 }
 
-async fn prune(elb: &Client, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(elb, context).await?))
+async fn plan_own(aws: &Aws, context: &Context, wanted: &Wanted, own: &Own) -> Result<Vec<Change>> {
+    let known = wanted.balancer != UNKNOWN;
+    let found = if known { find(&aws.elb, context, wanted).await? } else { None };
+    let Some(found) = found else {
+        let create = Change::create(&wanted.address).with("port", wanted.port);
+        return Ok([create].into_iter().chain(wanted.rules.iter().map(rule::Wanted::create)).collect());
+    };
+    let arn = found.aws.listener_arn().unwrap_or_default();
+    let mut fields = difference(&found, wanted, own);
+    fields.extend(certificate::difference(aws, context, arn, wanted).await?);
+    let rules = rule::plan(&aws.elb, context, arn, &wanted.rules).await?;
+    Ok(Change::update(&wanted.address, fields).into_iter().chain(rules).collect())
 }
 
-/// Deletes our listeners on ports that the spec doesn't mention; in a plan only names them.
-async fn delete_dropped(elb: &Client, context: &Context) -> Result<Vec<Change>> {
+async fn plan_on_theirs(aws: &Aws, context: &Context, wanted: &Wanted) -> Result<Vec<Change>> {
+    let found = find_theirs(&aws.elb, wanted).await?;
+    let arn = found.listener_arn().unwrap_or_default();
+    let mut changes = rule::plan(&aws.elb, context, arn, &wanted.rules).await?;
+    if found.protocol() == Some(&ProtocolEnum::Https) {
+        let fields = certificate::difference(aws, context, arn, wanted).await?;
+        changes.extend(Change::update(certificates_address(&wanted.address), Vec::from_iter(fields)));
+    }
+    Ok(changes)
+}
+
+/// The address of our certificates on a listener of somebody else.
+fn certificates_address(listener: &str) -> String {
+    format!("{listener}.certificates")
+}
+
+async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
+    Ok(Answer::changed(delete_dropped(aws, context).await?))
+}
+
+/// Deletes our listeners on ports that the spec doesn't mention, and what is ours on others; in a plan only
+/// names it.
+async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
-    for (balancer, key) in our_balancers(elb, context).await? {
-        let listeners = context.spec.load_balancers.get(&key).map(|balancer| &balancer.listeners);
-        let kept: BTreeSet<i32> =
-            listeners.into_iter().flat_map(BTreeMap::values).map(|listener| listener.port.into()).collect();
-        for found in describe(elb, &balancer).await? {
-            let (owner, port) = (context.owner(), found.aws.port().unwrap_or_default());
-            let Some(address) = owner.address(&found.tags) else { continue };
-            if kept.contains(&port) {
-                if [Some(&ProtocolEnum::Http), Some(&ProtocolEnum::Https)].contains(&found.aws.protocol()) {
-                    let arn = found.aws.listener_arn().unwrap_or_default();
-                    changes.extend(rule::delete_dropped(elb, context, arn).await?);
-                }
-                continue;
-            }
-            changes.push(Change::delete(address).with("port", port));
-            if context.operation == Operation::Prune {
-                delete(elb, &found.aws).await?;
+    let (ours, theirs) = balancers(&aws.elb, context).await?;
+    for (arn, key) in ours {
+        changes.extend(delete_from_ours(&aws.elb, context, &arn, &key).await?);
+    }
+    if !theirs.is_empty() {
+        let used = used(&aws.elb, context).await?;
+        for (arn, name) in theirs {
+            let of_spec = context.spec.load_balancers.iter();
+            let named: Vec<(&String, &Balancer)> = of_spec
+                .filter(|(_, balancer)| balancer.existing && balancer.name.as_ref() == Some(&name))
+                .collect();
+            if !named.is_empty() || used.contains(&arn) {
+                changes.extend(delete_from_theirs(aws, context, &arn, &named).await?);
             }
         }
     }
     Ok(changes)
 }
 
-/// The listener on the wanted port.
+async fn delete_from_ours(elb: &Client, context: &Context, arn: &str, key: &str) -> Result<Vec<Change>> {
+    let (owner, mut changes) = (context.owner(), Vec::new());
+    let named = context.spec.load_balancers.get_key_value(key).filter(|(_, balancer)| !balancer.existing);
+    let named = Vec::from_iter(named);
+    for found in describe(elb, arn).await? {
+        let port = found.aws.port().unwrap_or_default();
+        let Some(address) = owner.address(&found.tags) else { continue };
+        if let Some(kept) = kept_rules(&named, port) {
+            if has_rules(&found.aws) {
+                let rules = rule::ours(elb, context, found.aws.listener_arn().unwrap_or_default()).await?;
+                changes.extend(rule::delete_dropped(elb, context, &rules, &kept).await?);
+            }
+            continue;
+        }
+        changes.push(Change::delete(address).with("port", port));
+        if context.operation == Operation::Prune {
+            delete(elb, &found.aws).await?;
+        }
+    }
+    Ok(changes)
+}
+
+/// Our rules, and before them our certificates, on the listeners of somebody else's balancer. Of one that the
+/// spec still mentions the certificates are put right together with the rules.
+async fn delete_from_theirs(
+    aws: &Aws,
+    context: &Context,
+    arn: &str,
+    named: &[(&String, &Balancer)],
+) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for listener in listeners(&aws.elb, arn).await?.into_iter().filter(has_rules) {
+        let arn = listener.listener_arn().unwrap_or_default();
+        let rules = rule::ours(&aws.elb, context, arn).await?;
+        let kept = kept_rules(named, listener.port().unwrap_or_default());
+        if let (None, Some(address)) = (&kept, rule::listener_address(&rules)) {
+            let address = certificates_address(address);
+            changes.extend(certificate::delete_dropped(aws, context, arn, &address).await?);
+        }
+        changes.extend(rule::delete_dropped(&aws.elb, context, &rules, &kept.unwrap_or_default()).await?);
+    }
+    Ok(changes)
+}
+
+/// The addresses of the rules that these balancers of the spec have on a port; none if none of them listens
+/// there.
+fn kept_rules(named: &[(&String, &Balancer)], port: i32) -> Option<BTreeSet<String>> {
+    let listeners = named
+        .iter()
+        .flat_map(|(key, balancer)| balancer.listeners.iter().map(move |(name, found)| (key, name, found)))
+        .filter(|(_, _, listener)| i32::from(listener.port) == port);
+    let addresses = |(key, name, listener): (&&String, &String, &spec::Listener)| {
+        let address = format!("loadBalancers.{key}.listeners.{name}");
+        listener.rules.keys().map(|rule| rule::address(&address, rule)).collect::<BTreeSet<_>>()
+    };
+    listeners.map(addresses).reduce(|all, more| all.into_iter().chain(more).collect())
+}
+
+/// Whether a listener is of the kind that has rules: an application balancer's.
+fn has_rules(listener: &Listener) -> bool {
+    [Some(&ProtocolEnum::Http), Some(&ProtocolEnum::Https)].contains(&listener.protocol())
+}
+
+/// Somebody else's listener on the wanted port.
+async fn find_theirs(elb: &Client, wanted: &Wanted) -> Result<Listener> {
+    let all = listeners(elb, &wanted.balancer).await?;
+    let ports: BTreeSet<i32> = all.iter().filter_map(Listener::port).collect();
+    let address = &wanted.address;
+    let Some(found) = all.into_iter().find(|found| found.port() == Some(wanted.port.into())) else {
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        let has = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+        return Err(Error::InvalidSpec(format!(
+            "{address}.port: the balancer is somebody else's and has no listener on port {}; it has {has}: \
+             write one of these, or have one made",
+            wanted.port
+        )));
+    };
+    if found.protocol() != Some(&ProtocolEnum::Https) && !wanted.certificates.is_empty() {
+        return Err(Error::InvalidSpec(format!(
+            "{address}.certificates: the listener on port {} is somebody else's and speaks {}, which has no \
+             certificates: leave the line out, or write the port of one that speaks HTTPS",
+            wanted.port,
+            found.protocol().map_or("nothing", ProtocolEnum::as_str)
+        )));
+    }
+    Ok(found)
+}
+
+/// The listener on the wanted port of a balancer of ours.
 async fn find(elb: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Found>> {
     let all = describe(elb, &wanted.balancer).await?;
     let found = all.into_iter().find(|found| found.aws.port() == Some(wanted.port.into()));
@@ -201,26 +367,55 @@ async fn find(elb: &Client, context: &Context, wanted: &Wanted) -> Result<Option
     Ok(found)
 }
 
-/// The ARNs of our balancers, with their names in the spec.
-async fn our_balancers(elb: &Client, context: &Context) -> Result<Vec<(String, String)>> {
+/// The ARNs of our balancers, with their names in the spec, and those of all others, with their own names.
+async fn balancers(
+    elb: &Client,
+    context: &Context,
+) -> Result<(Vec<(String, String)>, Vec<(String, String)>)> {
     let pages = elb.describe_load_balancers().into_paginator().items().send();
     let all: std::result::Result<Vec<_>, _> = pages.collect().await;
     let all = all.doing(|| "describing load balancers")?;
-    let arns: Vec<String> = all.into_iter().filter_map(|balancer| balancer.load_balancer_arn).collect();
-    let ours = |(arn, tags): (String, BTreeMap<String, String>)| {
-        let key = context.owner().address(&tags)?.strip_prefix("loadBalancers.")?.to_owned();
-        Some((arn, key))
-    };
-    Ok(tags(elb, &arns).await?.into_iter().filter_map(ours).collect())
+    let arns: Vec<String> = all.iter().filter_map(|balancer| balancer.load_balancer_arn.clone()).collect();
+    let tags = tags(elb, &arns).await?;
+    let (owner, mut ours, mut theirs) = (context.owner(), Vec::new(), Vec::new());
+    for balancer in all {
+        let arn = balancer.load_balancer_arn.unwrap_or_default();
+        let address = tags.get(&arn).and_then(|tags| owner.address(tags));
+        match address.and_then(|address| address.strip_prefix("loadBalancers.")) {
+            Some(key) => ours.push((arn, key.to_owned())),
+            None => theirs.push((arn, balancer.load_balancer_name.unwrap_or_default())),
+        }
+    }
+    Ok((ours, theirs))
+}
+
+/// The ARNs of the balancers that send to our target groups.
+async fn used(elb: &Client, context: &Context) -> Result<BTreeSet<String>> {
+    let pages = elb.describe_target_groups().into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    let mut all = all.doing(|| "describing target groups")?;
+    all.retain(|group| !group.load_balancer_arns().is_empty());
+    let arns: Vec<String> = all.iter().filter_map(|group| group.target_group_arn.clone()).collect();
+    let (owner, tags) = (context.owner(), tags(elb, &arns).await?);
+    all.retain(|group| {
+        let tags = group.target_group_arn().and_then(|arn| tags.get(arn));
+        tags.is_some_and(|tags| owner.address(tags).is_some())
+    });
+    Ok(all.into_iter().flat_map(|group| group.load_balancer_arns.unwrap_or_default()).collect())
 }
 
 /// The listeners of a balancer; none if it is gone.
-async fn describe(elb: &Client, balancer: &str) -> Result<Vec<Found>> {
+async fn listeners(elb: &Client, balancer: &str) -> Result<Vec<Listener>> {
     let pages = elb.describe_listeners().load_balancer_arn(balancer).into_paginator().items().send();
     let all: std::result::Result<Vec<_>, _> = pages.collect().await;
     let all =
         all.unless_absent(&["LoadBalancerNotFound"], || format!("describing the listeners of {balancer}"))?;
-    let all = all.unwrap_or_default();
+    Ok(all.unwrap_or_default())
+}
+
+/// The listeners of a balancer with their tags.
+async fn describe(elb: &Client, balancer: &str) -> Result<Vec<Found>> {
+    let all = listeners(elb, balancer).await?;
     let arns: Vec<String> = all.iter().filter_map(|listener| listener.listener_arn.clone()).collect();
     let mut tags = tags(elb, &arns).await?;
     let found = all.into_iter().map(|aws| {
@@ -230,14 +425,14 @@ async fn describe(elb: &Client, balancer: &str) -> Result<Vec<Found>> {
     Ok(found.collect())
 }
 
-/// The tags of balancers or listeners, by ARN; twenty a call.
+/// The tags of balancers, target groups, listeners or rules, by ARN; twenty a call.
 async fn tags(elb: &Client, arns: &[String]) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut tags = BTreeMap::new();
     for arns in arns.chunks(20) {
         let described = elb.describe_tags().set_resource_arns(Some(arns.to_vec())).send().await;
         // One that is gone since it was listed spoils the whole answer; the next look doesn't list it.
         let described = described
-            .unless_absent(&["LoadBalancerNotFound", "ListenerNotFound"], || "reading listeners' tags")?
+            .unless_absent(&ABSENT, || "reading listeners' tags")?
             .ok_or_else(|| Error::soon("a load balancer went away while it was looked at"))?;
         for description in described.tag_descriptions.unwrap_or_default() {
             let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
@@ -248,18 +443,18 @@ async fn tags(elb: &Client, arns: &[String]) -> Result<BTreeMap<String, BTreeMap
     Ok(tags)
 }
 
-fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
+fn difference(found: &Found, wanted: &Wanted, own: &Own) -> Vec<Field> {
     let protocol = found.aws.protocol().map_or("none", ProtocolEnum::as_str);
     let certificate = found.aws.certificates().first().and_then(Certificate::certificate_arn);
-    let wanted_certificate = wanted.certificates.first().map(String::as_str);
+    let wanted_certificate = wanted.certificates.first().map(|certificate| certificate.arn.as_str());
     [
-        compare("protocol", protocol, wanted.protocol.as_str()),
-        compare("default", told(found.aws.default_actions()), wanted.default.told()),
+        compare("protocol", protocol, own.protocol.as_str()),
+        compare("default", told(found.aws.default_actions()), own.default.told()),
         compare("certificate", certificate.unwrap_or("none"), wanted_certificate.unwrap_or("none")),
     ]
     .into_iter()
     .flatten()
-    .chain(missing_tags(&found.tags, &wanted.tags))
+    .chain(missing_tags(&found.tags, &own.tags))
     .collect()
 }
 
@@ -273,97 +468,59 @@ fn told(actions: &[Action]) -> &str {
     }
 }
 
-/// The certificates beside the first that a listener has too few of and too many.
-struct Further {
-    missing: Vec<String>,
-    extra: Vec<String>,
-}
-
-impl Further {
-    fn field(&self) -> Option<Field> {
-        let list = |arns: &[String]| if arns.is_empty() { "none".to_owned() } else { arns.join(", ") };
-        (!self.missing.is_empty() || !self.extra.is_empty()).then(|| Field {
-            name: "certificates".to_owned(),
-            found: Some(list(&self.extra)),
-            wanted: list(&self.missing),
-        })
-    }
-}
-
-async fn further(elb: &Client, arn: &str, wanted: &Wanted) -> Result<Further> {
-    if wanted.certificates.is_empty() {
-        return Ok(Further { missing: Vec::new(), extra: Vec::new() });
-    }
-    let pages = elb.describe_listener_certificates().listener_arn(arn).into_paginator().items().send();
-    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
-    let all = all.doing(|| format!("describing the certificates of listener ({})", wanted.address))?;
-    let further = all.into_iter().filter(|certificate| certificate.is_default() != Some(true));
-    let found: BTreeSet<String> = further.filter_map(|certificate| certificate.certificate_arn).collect();
-    let others: BTreeSet<String> = wanted.certificates.iter().skip(1).cloned().collect();
-    Ok(Further {
-        missing: others.difference(&found).cloned().collect(),
-        extra: found.difference(&others).cloned().collect(),
-    })
-}
-
-/// Puts right the certificates beside the first, which is the listener's own.
-async fn update_certificates(elb: &Client, arn: &str, wanted: &Wanted) -> Result<()> {
-    let further = further(elb, arn, wanted).await?;
-    let doing = || format!("changing the certificates of listener ({})", wanted.address);
-    let list = |arns: Vec<String>| -> Vec<Certificate> {
-        arns.into_iter().map(|arn| Certificate::builder().certificate_arn(arn).build()).collect()
-    };
-    if !further.missing.is_empty() {
-        let add = elb.add_listener_certificates().listener_arn(arn);
-        add.set_certificates(Some(list(further.missing))).send().await.doing(doing)?;
-    }
-    if !further.extra.is_empty() {
-        let remove = elb.remove_listener_certificates().listener_arn(arn);
-        remove.set_certificates(Some(list(further.extra))).send().await.doing(doing)?;
-    }
-    Ok(())
-}
-
 /// A port is taken once: this call can't double a listener.
-async fn create(elb: &Client, wanted: &Wanted) -> Result<String> {
-    let created = elb
+async fn create(aws: &Aws, wanted: &Wanted, own: &Own) -> Result<String> {
+    let issued = certificate::first_issued(&aws.acm, wanted).await?;
+    let created = aws
+        .elb
         .create_listener()
         .load_balancer_arn(&wanted.balancer)
         .port(wanted.port.into())
-        .protocol(wanted.protocol.clone())
-        .default_actions(default_action(wanted))
+        .protocol(own.protocol.clone())
+        .default_actions(default_action(own))
         .set_certificates(first_certificate(wanted))
-        .set_tags(Some(tag_list(&wanted.tags)))
+        .set_tags(Some(tag_list(&own.tags)))
         .send()
         .await;
     let doing = || format!("creating listener ({}, port {})", wanted.address, wanted.port);
-    let listener = created.doing(doing)?.listeners.and_then(|all| all.into_iter().next());
+    let created = certificate::taken(created, issued, doing)?;
+    let listener = created.listeners.and_then(|all| all.into_iter().next());
     let arn = listener.and_then(|listener| listener.listener_arn);
     arn.ok_or_else(|| Error::Failed(format!("{}: no listener answered", doing())))
 }
 
-async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
+/// Puts right what differs. A first certificate that isn't issued yet is waited for, and the one before it
+/// stays meanwhile.
+async fn update(aws: &Aws, found: &Found, wanted: &Wanted, own: &Own) -> Result<()> {
     let arn = found.aws.listener_arn().unwrap_or_default();
-    let fields = difference(found, wanted);
-    if fields.iter().any(|field| !field.name.starts_with("tags.")) {
-        elb.modify_listener()
+    let fields = difference(found, wanted, own);
+    let differs = |name: &str| fields.iter().any(|field| field.name == name);
+    let other_certificate = differs("protocol") || differs("certificate");
+    let issued = if other_certificate { certificate::first_issued(&aws.acm, wanted).await } else { Ok(None) };
+    let waits = issued.is_err();
+    if (other_certificate && !waits) || (differs("default") && !(waits && differs("protocol"))) {
+        let certificates = if waits { None } else { first_certificate(wanted) };
+        let modified = aws
+            .elb
+            .modify_listener()
             .listener_arn(arn)
-            .protocol(wanted.protocol.clone())
-            .default_actions(default_action(wanted))
-            .set_certificates(first_certificate(wanted))
+            .protocol(own.protocol.clone())
+            .default_actions(default_action(own))
+            .set_certificates(certificates)
             .send()
-            .await
-            .doing(|| format!("changing listener ({}, port {})", wanted.address, wanted.port))?;
+            .await;
+        let doing = || format!("changing listener ({}, port {})", wanted.address, wanted.port);
+        certificate::taken(modified, issued.clone().ok().flatten(), doing)?;
     }
     if fields.iter().any(|field| field.name.starts_with("tags.")) {
-        let put = elb.add_tags().resource_arns(arn).set_tags(Some(tag_list(&wanted.tags))).send().await;
+        let put = aws.elb.add_tags().resource_arns(arn).set_tags(Some(tag_list(&own.tags))).send().await;
         put.doing(|| format!("tagging listener ({})", wanted.address))?;
     }
-    Ok(())
+    issued.map(|_| ())
 }
 
-fn default_action(wanted: &Wanted) -> Action {
-    match &wanted.default {
+fn default_action(own: &Own) -> Action {
+    match &own.default {
         Default::Forward(arn) => forward(arn),
         Default::Redirect => {
             let redirect = RedirectActionConfig::builder()
@@ -382,7 +539,7 @@ fn forward(arn: &str) -> Action {
 
 fn first_certificate(wanted: &Wanted) -> Option<Vec<Certificate>> {
     let first = wanted.certificates.first()?;
-    Some(vec![Certificate::builder().certificate_arn(first).build()])
+    Some(vec![Certificate::builder().certificate_arn(&first.arn).build()])
 }
 
 fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
@@ -397,7 +554,7 @@ async fn delete(elb: &Client, listener: &Listener) -> Result<()> {
 }
 
 /// A balancer takes connections, and VPC links, once it is active.
-async fn ready(elb: &Client, arn: &str) -> Result<()> {
+async fn active(elb: &Client, arn: &str) -> Result<()> {
     let described = elb.describe_load_balancers().load_balancer_arns(arn).send().await;
     let described = described.doing(|| format!("describing load balancer ({arn})"))?;
     let balancer = described

@@ -1,12 +1,16 @@
 //! A listener's rules: which requests go elsewhere.
 //!
-//! Ours is a rule that carries the owner's tags; it has them from `CreateRule` on.
+//! Ours is a rule that carries the owner's tags; it has them from `CreateRule` on. Others may stand on the
+//! same listener: they are never touched, and their numbers never taken. Of a rule whose number the spec
+//! leaves to us only the order counts: it comes after those whose number is said, by name, and keeps the
+//! number it has while that is so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::{
     Client,
-    error::ProvideErrorMetadata,
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
     types::{HostHeaderConditionConfig, PathPatternConditionConfig, Rule, RuleCondition, RulePriorityPair},
 };
 use spec::Listener;
@@ -17,7 +21,8 @@ use crate::{forward, tag_list, tags, told};
 /// What the spec asks for.
 pub(crate) struct Wanted {
     address: String,
-    priority: i32,
+    /// Its number; none where the spec leaves it to us.
+    priority: Option<i32>,
     hosts: BTreeSet<String>,
     paths: BTreeSet<String>,
     /// The ARN of the target group.
@@ -38,11 +43,10 @@ pub(crate) fn wanted(
     listener_address: &str,
     listener: &Listener,
 ) -> Result<Vec<Wanted>> {
-    let priorities = listener.priorities();
     let of = |(name, rule): (&String, &spec::Rule)| {
-        let address = format!("{listener_address}.rules.{name}");
+        let address = address(listener_address, name);
         Ok(Wanted {
-            priority: priorities[name],
+            priority: rule.priority,
             hosts: rule.hosts.iter().cloned().collect(),
             paths: rule.paths.iter().cloned().collect(),
             target: crate::target(context, balancer, &rule.to, &address)?,
@@ -53,8 +57,19 @@ pub(crate) fn wanted(
     listener.rules.iter().map(of).collect()
 }
 
+/// The address of a listener's rule.
+pub(crate) fn address(listener: &str, name: &str) -> String {
+    format!("{listener}.rules.{name}")
+}
+
+/// The address of the listener that our rules on it were made for.
+pub(crate) fn listener_address(ours: &[Found]) -> Option<&str> {
+    let address = ours.first()?.tags.get(step::ADDRESS)?;
+    address.split_once(".rules.").map(|(listener, _)| listener)
+}
+
 /// A rule with its tags.
-struct Found {
+pub(crate) struct Found {
     aws: Rule,
     tags: BTreeMap<String, String>,
 }
@@ -79,20 +94,97 @@ impl Found {
     }
 }
 
+/// What stands on a listener.
+struct Standing {
+    ours: Vec<Found>,
+    others: Vec<Found>,
+}
+
+/// The largest number a rule can have.
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateRule.html>
+const LAST: i32 = 50000;
+
+impl Standing {
+    /// The number of each wanted rule, in their order.
+    fn numbers(&self, wanted: &[Wanted]) -> Result<Vec<i32>> {
+        let taken: BTreeSet<i32> =
+            self.others.iter().chain(self.dropped(wanted)).map(Found::priority).collect();
+        let mut last = wanted.iter().filter_map(|wanted| wanted.priority).max().unwrap_or_default();
+        let number = |wanted: &Wanted| {
+            if let Some(said) = wanted.priority {
+                return self.check(wanted, said).map(|()| said);
+            }
+            let held = at(&self.ours, wanted).map(Found::priority).filter(|held| *held > last);
+            let free = (last + 1..=LAST).find(|number| !taken.contains(number));
+            last = held.or(free).ok_or_else(|| {
+                Error::Conflict(format!(
+                    "rule {}: no priority after {last} is free: write one that is",
+                    wanted.address
+                ))
+            })?;
+            Ok(last)
+        };
+        wanted.iter().map(number).collect()
+    }
+
+    /// Refuses a number that somebody else's rule has.
+    fn check(&self, wanted: &Wanted, number: i32) -> Result<()> {
+        let Some(other) = self.others.iter().find(|found| found.priority() == number) else { return Ok(()) };
+        let holder = match other.tags.get(step::ENVIRONMENT) {
+            Some(environment) => format!("a rule of environment {environment}"),
+            None => "somebody else's rule".to_owned(),
+        };
+        Err(Error::Conflict(format!(
+            "rule {}: {holder} has priority {number} ({}): write another, or leave the line out",
+            wanted.address,
+            other.arn()
+        )))
+    }
+
+    /// Ours that the spec no longer mentions; they go when the run's end has come.
+    fn dropped<'a>(&'a self, wanted: &'a [Wanted]) -> impl Iterator<Item = &'a Found> {
+        let named = |found: &Found| {
+            wanted.iter().any(|wanted| found.tags.get(step::ADDRESS) == Some(&wanted.address))
+        };
+        self.ours.iter().filter(move |found| !named(found))
+    }
+
+    /// The rules of ours that must get another number, those that are dropped among them when they are in the
+    /// way.
+    fn moves<'a>(&'a self, wanted: &'a [Wanted], numbers: &[i32]) -> Vec<(&'a Found, i32)> {
+        let pair = |(wanted, number): (&Wanted, &i32)| {
+            let found = at(&self.ours, wanted).filter(|found| found.priority() != *number)?;
+            Some((found, *number))
+        };
+        let mut moves: Vec<(&Found, i32)> = wanted.iter().zip(numbers).filter_map(pair).collect();
+        let mut taken: BTreeSet<i32> = self.ours.iter().chain(&self.others).map(Found::priority).collect();
+        taken.extend(numbers);
+        for found in self.dropped(wanted).filter(|found| numbers.contains(&found.priority())) {
+            let free = (found.priority()..=LAST).chain(1..=LAST).find(|number| !taken.contains(number));
+            taken.extend(free);
+            moves.extend(free.map(|free| (found, free)));
+        }
+        moves
+    }
+}
+
 /// Puts what stands right, then its order, then makes what is missing: a priority is taken once.
 pub(crate) async fn ensure(elb: &Client, context: &Context, listener: &str, wanted: &[Wanted]) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let found = ours(elb, context, listener).await?;
-    let update = async |wanted: &Wanted| match at(&found, wanted) {
+    let standing = look(elb, context, listener).await?;
+    let numbers = standing.numbers(wanted)?;
+    let update = async |wanted: &Wanted| match at(&standing.ours, wanted) {
         Some(found) => update(elb, found, wanted).await,
         None => Ok(()),
     };
     side_by_side(wanted.iter().map(update)).await?;
-    reorder(elb, &found, wanted).await?;
-    for wanted in wanted.iter().filter(|wanted| at(&found, wanted).is_none()) {
-        create(elb, listener, wanted).await?;
+    reorder(elb, &standing.moves(wanted, &numbers)).await?;
+    for (wanted, number) in wanted.iter().zip(numbers) {
+        if at(&standing.ours, wanted).is_none() {
+            create(elb, listener, wanted, number).await?;
+        }
     }
     Ok(())
 }
@@ -107,20 +199,28 @@ pub(crate) async fn plan(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let found = ours(elb, context, listener).await?;
-    let change = |wanted: &Wanted| match at(&found, wanted) {
+    let standing = look(elb, context, listener).await?;
+    let numbers = standing.numbers(wanted)?;
+    let change = |(wanted, number): (&Wanted, i32)| match at(&standing.ours, wanted) {
         None => Some(wanted.create()),
-        Some(found) => Change::update(&wanted.address, difference(found, wanted)),
+        Some(found) => {
+            let priority = compare("priority", found.priority(), number);
+            Change::update(&wanted.address, priority.into_iter().chain(difference(found, wanted)).collect())
+        }
     };
-    Ok(wanted.iter().filter_map(change).collect())
+    Ok(wanted.iter().zip(numbers).filter_map(change).collect())
 }
 
 fn at<'a>(found: &'a [Found], wanted: &Wanted) -> Option<&'a Found> {
     found.iter().find(|found| found.tags.get(step::ADDRESS) == Some(&wanted.address))
 }
 
-/// The rules of a listener that carry our tags; others' are left alone.
-async fn ours(elb: &Client, context: &Context, listener: &str) -> Result<Vec<Found>> {
+/// The rules of a listener that carry our tags.
+pub(crate) async fn ours(elb: &Client, context: &Context, listener: &str) -> Result<Vec<Found>> {
+    Ok(look(elb, context, listener).await?.ours)
+}
+
+async fn look(elb: &Client, context: &Context, listener: &str) -> Result<Standing> {
     let pages = elb.describe_rules().listener_arn(listener).into_paginator().items().send();
     let all: std::result::Result<Vec<_>, _> = pages.collect().await;
     let all = all
@@ -133,13 +233,15 @@ async fn ours(elb: &Client, context: &Context, listener: &str) -> Result<Vec<Fou
         let tags = tags.remove(aws.rule_arn().unwrap_or_default()).unwrap_or_default();
         Found { aws, tags }
     });
-    Ok(found.filter(|found| context.owner().address(&found.tags).is_some()).collect())
+    let owner = context.owner();
+    let (ours, others) = found.partition(|found| owner.address(&found.tags).is_some());
+    Ok(Standing { ours, others })
 }
 
+/// What differs but for the number.
 fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     let list = |words: &BTreeSet<String>| words.iter().cloned().collect::<Vec<_>>().join(", ");
     [
-        compare("priority", found.priority(), wanted.priority),
         compare("hosts", list(&found.hosts()), list(&wanted.hosts)),
         compare("paths", list(&found.paths()), list(&wanted.paths)),
         compare("to", told(found.aws.actions()), wanted.target.as_str()),
@@ -164,24 +266,17 @@ fn conditions(wanted: &Wanted) -> Vec<RuleCondition> {
 }
 
 /// A priority is taken once: this call can't double a rule.
-async fn create(elb: &Client, listener: &str, wanted: &Wanted) -> Result<()> {
+async fn create(elb: &Client, listener: &str, wanted: &Wanted, number: i32) -> Result<()> {
     let created = elb
         .create_rule()
         .listener_arn(listener)
-        .priority(wanted.priority)
+        .priority(number)
         .set_conditions(Some(conditions(wanted)))
         .actions(forward(&wanted.target))
         .set_tags(Some(tag_list(&wanted.tags)))
         .send()
         .await;
-    let doing = || format!("creating rule {} with priority {}", wanted.address, wanted.priority);
-    if created.as_ref().is_err_and(|error| error.code() == Some("PriorityInUse")) {
-        return Err(Error::Conflict(format!(
-            "{}: another rule of the listener has it; write another `priority`",
-            doing()
-        )));
-    }
-    created.doing(doing)?;
+    ordered(created, || format!("creating rule {} with priority {number}", wanted.address))?;
     Ok(())
 }
 
@@ -201,32 +296,42 @@ async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
 }
 
 /// All at once, since two rules may have to change places.
-async fn reorder(elb: &Client, found: &[Found], wanted: &[Wanted]) -> Result<()> {
-    let moved = |wanted: &Wanted| {
-        let found = at(found, wanted).filter(|found| found.priority() != wanted.priority)?;
-        Some(RulePriorityPair::builder().rule_arn(found.arn()).priority(wanted.priority).build())
-    };
-    let moved: Vec<_> = wanted.iter().filter_map(moved).collect();
-    if moved.is_empty() {
+async fn reorder(elb: &Client, moves: &[(&Found, i32)]) -> Result<()> {
+    if moves.is_empty() {
         return Ok(());
     }
-    let set = elb.set_rule_priorities().set_rule_priorities(Some(moved)).send().await;
-    set.doing(|| "putting rules in their order")?;
+    let pair = |(found, number): &(&Found, i32)| {
+        RulePriorityPair::builder().rule_arn(found.arn()).priority(*number).build()
+    };
+    let pairs = moves.iter().map(pair).collect();
+    let set = elb.set_rule_priorities().set_rule_priorities(Some(pairs)).send().await;
+    ordered(set, || "putting rules in their order".to_owned())?;
     Ok(())
 }
 
-/// Deletes our rules of a listener that the spec doesn't mention; in a plan only names them.
-pub(crate) async fn delete_dropped(elb: &Client, context: &Context, listener: &str) -> Result<Vec<Change>> {
-    let spec = context.spec.load_balancers.iter();
-    let kept: BTreeSet<String> = spec
-        .flat_map(|(key, balancer)| balancer.listeners.iter().map(move |(name, found)| (key, name, found)))
-        .flat_map(|(key, name, listener)| {
-            let rules = listener.rules.keys();
-            rules.map(move |rule| format!("loadBalancers.{key}.listeners.{name}.rules.{rule}"))
-        })
-        .collect();
+/// The answer of a call that gave a rule its number. If somebody else was quicker the next pass sees theirs.
+fn ordered<T, E>(
+    answer: std::result::Result<T, SdkError<E, HttpResponse>>,
+    doing: impl Fn() -> String,
+) -> Result<T>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    if answer.as_ref().is_err_and(|error| error.code() == Some("PriorityInUse")) {
+        return Err(Error::soon(format!("{}: another rule was given it at the same moment", doing())));
+    }
+    answer.doing(doing)
+}
+
+/// Deletes those of our rules whose address isn't among these; in a plan only names them.
+pub(crate) async fn delete_dropped(
+    elb: &Client,
+    context: &Context,
+    ours: &[Found],
+    kept: &BTreeSet<String>,
+) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
-    for found in ours(elb, context, listener).await? {
+    for found in ours {
         let Some(address) = found.tags.get(step::ADDRESS).filter(|address| !kept.contains(*address)) else {
             continue;
         };

@@ -2,7 +2,9 @@
 //!
 //! Ours is what carries the owner's tags; everything here has them from the call that creates it on,
 //! also the rule on the services' shared group by which a balancer reaches them. Nothing is waited
-//! for: listeners are made on a balancer that is still provisioning.
+//! for: listeners are made on a balancer that is still provisioning. An existing balancer is somebody
+//! else's and stays as it is: ours are the target groups it sends to and the rules that let its security
+//! groups reach the services.
 
 mod balancer;
 mod target_group;
@@ -14,15 +16,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::Client as Ec2;
 use aws_sdk_elasticloadbalancingv2::{
     Client as Elb,
-    types::{LoadBalancerSchemeEnum, LoadBalancerTypeEnum},
+    types::{LoadBalancer, LoadBalancerSchemeEnum, LoadBalancerTypeEnum},
 };
-use spec::{Balancer, Kind, Scheme, Section};
-use step::{Answer, Change, Context, LoadBalancerOutput, Operation, Result, UNKNOWN, side_by_side};
+use spec::{Balancer, Kind, NetworkMode, Scheme, Section, Spec, Target};
+use step::{
+    Answer, Change, Context, LoadBalancerOutput, NetworkOutput, Operation, Result, UNKNOWN, side_by_side,
+};
 
 use security_group::{Rule, Source};
 
 /// What addresses of this step begin with.
 const SECTION: &str = "loadBalancers.";
+
+/// Where a container's port stands on its instance when any free one is taken: the kernel's range where the
+/// agent finds one, else 49153 to 65535.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html>
+const ANY_FREE: Ports = (32768, 65535);
+
+/// The first port and the last.
+type Ports = (u16, u16);
 
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
@@ -43,37 +55,71 @@ struct Wanted {
     name: String,
     kind: LoadBalancerTypeEnum,
     scheme: LoadBalancerSchemeEnum,
+    vpc: String,
+    /// What it is given; none for one that exists and is somebody else's.
+    own: Option<Own>,
+    /// The group that services share.
+    services_group: String,
+    targets: Vec<target_group::Wanted>,
+    /// The ports by which it reaches services.
+    ports: BTreeSet<Ports>,
+}
+
+/// What a balancer of ours is given.
+struct Own {
     subnets: Vec<String>,
     /// Whether an API reaches it over a VPC link.
     private_link: bool,
     tags: BTreeMap<String, String>,
     group: security_group::Wanted,
-    /// The group that services share.
-    services_group: String,
-    targets: Vec<target_group::Wanted>,
-    /// The ports of services that it sends to.
-    ports: BTreeSet<u16>,
+}
+
+impl Own {
+    fn subnet_set(&self) -> BTreeSet<&str> {
+        self.subnets.iter().map(String::as_str).collect()
+    }
 }
 
 impl Wanted {
     /// What the addresses of its rules on the services' group begin with.
     fn reach_prefix(&self) -> String {
-        format!("{}.reach.", self.address)
+        reach_prefix(&self.key)
     }
 
-    /// The rules by which it reaches the services, from its own group.
-    fn reach(&self, group: &str) -> Vec<Rule> {
-        let rule = |port: &u16| Rule {
-            address: format!("{}{port}", self.reach_prefix()),
-            port: *port,
-            source: Source::Group(group.to_owned()),
+    /// The rules by which it reaches the services, from the groups it has.
+    fn reach(&self, groups: &[String]) -> Vec<Rule> {
+        let from = |group: &String| {
+            let rule = |(first, last): &Ports| Rule {
+                address: reach_address(&self.key, (*first, *last)),
+                ports: *first..=*last,
+                source: Source::Group(group.clone()),
+            };
+            self.ports.iter().map(rule).collect::<Vec<_>>()
         };
-        self.ports.iter().map(rule).collect()
+        groups.iter().flat_map(from).collect()
     }
+}
 
-    fn subnet_set(&self) -> BTreeSet<&str> {
-        self.subnets.iter().map(String::as_str).collect()
-    }
+fn reach_prefix(key: &str) -> String {
+    format!("{SECTION}{key}.reach.")
+}
+
+fn reach_address(key: &str, (first, last): Ports) -> String {
+    format!("{}{}", reach_prefix(key), security_group::told(&(first..=last)))
+}
+
+/// The ports by which a balancer reaches a target, and asks whether it is well; none of a function. In bridge
+/// mode they are the instance's.
+fn reached(spec: &Spec, target: &Target) -> Vec<Ports> {
+    let Some((name, port)) = target.service() else { return Vec::new() };
+    let service = &spec.services[name];
+    let at = match (service.network_mode, service.host_ports.get(&port.to_string())) {
+        (Some(NetworkMode::Bridge), None) => ANY_FREE,
+        (Some(NetworkMode::Bridge), Some(host)) => (*host, *host),
+        _ => (port, port),
+    };
+    let asked = service.health.as_ref().and_then(|health| health.port);
+    [at].into_iter().chain(asked.map(|port| (port, port))).collect()
 }
 
 fn wanted(context: &Context) -> Result<Vec<Wanted>> {
@@ -82,20 +128,8 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
 
 fn wanted_one(context: &Context, key: &str, balancer: &Balancer) -> Result<Wanted> {
     let network = context.known(context.outputs.network.as_ref(), "network")?;
-    let address = format!("loadBalancers.{key}");
-    let (scheme, subnets, source) = match balancer.scheme {
-        Scheme::Internal => (LoadBalancerSchemeEnum::Internal, &network.private, &network.cidr),
-        Scheme::InternetFacing => {
-            (LoadBalancerSchemeEnum::InternetFacing, &network.public, &"0.0.0.0/0".to_owned())
-        }
-    };
-    let rule = |port: u16| Rule {
-        address: format!("{address}.group.{port}"),
-        port,
-        source: Source::Cidr(source.clone()),
-    };
-    let ports: BTreeSet<u16> = balancer.listeners.values().map(|listener| listener.port).collect();
     let targets = spec::targets(&context.spec);
+    let targets = targets.iter().filter(|target| target.balancer == key);
     Ok(Wanted {
         key: key.to_owned(),
         name: context.name(balancer.name.as_ref(), key, 32),
@@ -103,7 +137,33 @@ fn wanted_one(context: &Context, key: &str, balancer: &Balancer) -> Result<Wante
             Kind::Application => LoadBalancerTypeEnum::Application,
             Kind::Network => LoadBalancerTypeEnum::Network,
         },
-        scheme,
+        scheme: match balancer.scheme {
+            Scheme::Internal => LoadBalancerSchemeEnum::Internal,
+            Scheme::InternetFacing => LoadBalancerSchemeEnum::InternetFacing,
+        },
+        vpc: network.vpc.clone(),
+        own: (!balancer.existing).then(|| own(context, network, key, balancer)),
+        services_group: network.group.clone(),
+        targets: target_group::wanted(context, key, &network.vpc),
+        ports: targets.flat_map(|target| reached(&context.spec, target)).collect(),
+        address: format!("{SECTION}{key}"),
+    })
+}
+
+fn own(context: &Context, network: &NetworkOutput, key: &str, balancer: &Balancer) -> Own {
+    let address = format!("{SECTION}{key}");
+    let everywhere = "0.0.0.0/0".to_owned();
+    let (subnets, source) = match balancer.scheme {
+        Scheme::Internal => (&network.private, &network.cidr),
+        Scheme::InternetFacing => (&network.public, &everywhere),
+    };
+    let rule = |port: u16| Rule {
+        address: format!("{address}.group.{port}"),
+        ports: port..=port,
+        source: Source::Cidr(source.clone()),
+    };
+    let ports: BTreeSet<u16> = balancer.listeners.values().map(|listener| listener.port).collect();
+    Own {
         subnets: subnets.clone(),
         private_link: balancer.kind == Kind::Network && linked(context, key),
         tags: context.tags(&address),
@@ -114,15 +174,7 @@ fn wanted_one(context: &Context, key: &str, balancer: &Balancer) -> Result<Wante
             vpc: network.vpc.clone(),
             ingress: ports.into_iter().map(rule).collect(),
         },
-        services_group: network.group.clone(),
-        targets: target_group::wanted(context, key, &network.vpc),
-        ports: targets
-            .iter()
-            .filter(|target| target.balancer == key)
-            .filter_map(|target| Some(target.service()?.1))
-            .collect(),
-        address,
-    })
+    }
 }
 
 /// Whether an API's link leads to this balancer.
@@ -134,10 +186,19 @@ fn linked(context: &Context, key: &str) -> bool {
 async fn ensure(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
     let one = async |wanted: &Wanted| {
-        let group = security_group::ensure(ec2, context, &wanted.group).await?;
-        let (services, reach) = (&wanted.services_group, wanted.reach(&group));
+        let (balancer, groups) = match &wanted.own {
+            None => {
+                let found = balancer::existing(elb, context, wanted).await?;
+                let groups = found.security_groups().to_vec();
+                (found, groups)
+            }
+            Some(own) => {
+                let group = security_group::ensure(ec2, context, &own.group).await?;
+                (balancer::ensure(elb, context, wanted, own, &group).await?, vec![group])
+            }
+        };
+        let (services, reach) = (&wanted.services_group, wanted.reach(&groups));
         security_group::ensure_rules(ec2, context, services, &wanted.reach_prefix(), &reach).await?;
-        let balancer = balancer::ensure(elb, context, wanted, &group).await?;
         let targets = target_group::ensure(elb, context, &wanted.targets).await?;
         Ok((wanted.key.clone(), output(balancer.load_balancer_arn, balancer.dns_name, targets)))
     };
@@ -149,25 +210,53 @@ async fn plan(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let mut changes = delete_dropped(elb, ec2, context).await?;
     let mut outputs = BTreeMap::new();
     for wanted in wanted(context)? {
-        let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
-        changes.extend(of_group);
-        if let Some(group) = &group {
-            changes.extend(plan_reach(ec2, context, &wanted, group).await?);
-        }
-        let found = balancer::find(elb, context, &wanted).await?;
-        changes.extend(balancer::plan(found.as_ref(), &wanted, group.as_ref())?);
+        let found = match &wanted.own {
+            None => {
+                let found = balancer::existing(elb, context, &wanted).await?;
+                changes.extend(plan_reach(ec2, context, &wanted, found.security_groups()).await?);
+                Some(found)
+            }
+            Some(own) => plan_own(elb, ec2, context, (&wanted, own), &mut changes).await?,
+        };
         let (of_targets, targets) = target_group::plan(elb, context, &wanted.targets).await?;
         changes.extend(of_targets);
-        let (arn, host) = found.map(|found| (found.aws.load_balancer_arn, found.aws.dns_name)).unzip();
+        let (arn, host) = found.map(|found| (found.load_balancer_arn, found.dns_name)).unzip();
         outputs.insert(wanted.key.clone(), output(arn.flatten(), host.flatten(), targets));
     }
     Answer::new(outputs, changes)
 }
 
-/// What is to change of the rules by which a balancer reaches the services.
-async fn plan_reach(ec2: &Ec2, context: &Context, wanted: &Wanted, group: &str) -> Result<Option<Change>> {
+/// What is to change of a balancer of ours and its group, and the balancer if it is there.
+async fn plan_own(
+    elb: &Elb,
+    ec2: &Ec2,
+    context: &Context,
+    (wanted, own): (&Wanted, &Own),
+    changes: &mut Vec<Change>,
+) -> Result<Option<LoadBalancer>> {
+    let (of_group, group) = security_group::plan(ec2, context, &own.group).await?;
+    changes.extend(of_group);
+    if let Some(group) = &group {
+        changes.extend(plan_reach(ec2, context, wanted, std::slice::from_ref(group)).await?);
+    }
+    let found = balancer::find(elb, context, wanted).await?;
+    changes.extend(balancer::plan(found.as_ref(), wanted, own, group.as_ref())?);
+    Ok(found.map(|found| found.aws))
+}
+
+/// What is to change of the rules by which a balancer that has these groups reaches the services, where the
+/// group that these share is there.
+async fn plan_reach(
+    ec2: &Ec2,
+    context: &Context,
+    wanted: &Wanted,
+    groups: &[String],
+) -> Result<Option<Change>> {
     let (services, prefix) = (&wanted.services_group, wanted.reach_prefix());
-    let fields = security_group::plan_rules(ec2, context, services, &prefix, &wanted.reach(group)).await?;
+    if services == UNKNOWN {
+        return Ok(None);
+    }
+    let fields = security_group::plan_rules(ec2, context, services, &prefix, &wanted.reach(groups)).await?;
     Ok(Change::update(prefix.trim_end_matches('.'), fields))
 }
 
@@ -195,9 +284,11 @@ struct Kept {
 fn kept(context: &Context) -> Kept {
     let balancers = &context.spec.load_balancers;
     let targets = spec::targets(&context.spec);
-    let groups = balancers.keys().map(|key| format!("loadBalancers.{key}.group"));
-    let reach = targets.iter().filter_map(|target| {
-        Some(format!("loadBalancers.{}.reach.{}", target.balancer, target.service()?.1))
+    let own = balancers.iter().filter(|(_, balancer)| !balancer.existing);
+    let groups = own.map(|(key, _)| format!("{SECTION}{key}.group"));
+    let reach = targets.iter().flat_map(|target| {
+        let address = |ports| reach_address(&target.balancer, ports);
+        reached(&context.spec, target).into_iter().map(address)
     });
     Kept {
         balancers: balancers

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::{
     Client,
-    types::{ProtocolEnum, TargetGroup, TargetTypeEnum},
+    types::{Matcher, ProtocolEnum, TargetGroup, TargetTypeEnum},
 };
-use spec::Target;
+use spec::{NetworkMode, Service, Target};
 use step::{
     Change, Context, Doing, Error, Field, Result, UNKNOWN, compare, missing_tags, name_of, side_by_side,
 };
@@ -29,32 +29,71 @@ struct Receives {
     vpc: String,
     port: u16,
     protocol: ProtocolEnum,
-    /// The path of an HTTP check; none for one that only connects.
-    check: Option<String>,
+    /// An address for tasks that have one of their own, else an instance and a port of it.
+    kind: TargetTypeEnum,
+    /// The HTTP check; none for one that only connects.
+    check: Option<Check>,
+    /// The port that is asked.
+    check_port: String,
 }
 
+/// What an HTTP check asks, and what must be answered.
+struct Check {
+    path: String,
+    status: String,
+}
+
+/// The port that requests go to.
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html>
+const TRAFFIC_PORT: &str = "traffic-port";
+
 impl Receives {
+    fn new(service: &Service, port: u16, http: bool, vpc: &str) -> Self {
+        let health = service.health.as_ref();
+        let check = health.map(|health| Check { path: health.path.clone(), status: health.status.clone() });
+        let plain = || Check { path: "/".to_owned(), status: "200".to_owned() };
+        let asked = health.and_then(|health| health.port).map(|port| port.to_string());
+        Self {
+            vpc: vpc.to_owned(),
+            port,
+            protocol: if http { ProtocolEnum::Http } else { ProtocolEnum::Tcp },
+            kind: match service.network_mode {
+                Some(NetworkMode::Bridge) => TargetTypeEnum::Instance,
+                _ => TargetTypeEnum::Ip,
+            },
+            check: if http { Some(check.unwrap_or_else(plain)) } else { check },
+            check_port: asked.unwrap_or_else(|| TRAFFIC_PORT.to_owned()),
+        }
+    }
+
+    /// What stays as it was when the group was made.
+    fn immutable(&self) -> String {
+        format!("{} {} {} {}", self.protocol.as_str(), self.port, self.kind.as_str(), self.vpc)
+    }
+
     /// How the group tells whether a target is well.
     fn check_protocol(&self) -> ProtocolEnum {
         if self.check.is_some() { ProtocolEnum::Http } else { ProtocolEnum::Tcp }
     }
+
+    fn check_path(&self) -> Option<String> {
+        self.check.as_ref().map(|check| check.path.clone())
+    }
+
+    fn matcher(&self) -> Option<Matcher> {
+        self.check.as_ref().map(|check| Matcher::builder().http_code(&check.status).build())
+    }
 }
 
-/// Port, protocol and VPC stay what they were when a target group was made, so they are part of its
-/// name: a changed one is a new group, and the old one goes when nothing uses it.
+/// Port, protocol, kind of target and VPC stay what they were when a target group was made, so they are part
+/// of its name: a changed one is a new group, and the old one goes when nothing uses it.
 pub(crate) fn wanted(context: &Context, balancer: &str, vpc: &str) -> Vec<Wanted> {
     let of = |target: Target| {
         let word = target.word();
-        let (receives, immutable) = match target.service() {
-            Some((service, port)) => {
-                let health = context.spec.services[service].health.as_ref().map(|health| health.path.clone());
-                let check = if target.http { Some(health.unwrap_or_else(|| "/".to_owned())) } else { health };
-                let protocol = if target.http { ProtocolEnum::Http } else { ProtocolEnum::Tcp };
-                let immutable = format!("{} {port} ip {vpc}", protocol.as_str());
-                (Some(Receives { vpc: vpc.to_owned(), port, protocol, check }), immutable)
-            }
-            None => (None, "lambda".to_owned()),
-        };
+        let receives = target
+            .service()
+            .map(|(service, port)| Receives::new(&context.spec.services[service], port, target.http, vpc));
+        let immutable = receives.as_ref().map_or_else(|| "lambda".to_owned(), Receives::immutable);
         Wanted {
             name: name_of(&context.run.environment, &word, 32, &immutable),
             receives,
@@ -141,12 +180,16 @@ pub(crate) async fn ours(elb: &Client, context: &Context) -> Result<Vec<Found>> 
 
 fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     let protocol = found.aws.health_check_protocol().map_or("none", ProtocolEnum::as_str);
-    let path = found.aws.health_check_path();
+    let path = found.aws.health_check_path().unwrap_or("none");
+    let port = found.aws.health_check_port().unwrap_or("none");
+    let status = found.aws.matcher().and_then(Matcher::http_code).unwrap_or("none");
     let of_checks = wanted.receives.iter().flat_map(|receives| {
-        let check = receives.check.as_deref();
+        let check = receives.check.as_ref();
         [
             compare("health.protocol", protocol, receives.check_protocol().as_str()),
-            check.and_then(|check| compare("health.path", path.unwrap_or("none"), check)),
+            check.and_then(|check| compare("health.path", path, &check.path)),
+            compare("health.port", port, &receives.check_port),
+            check.and_then(|check| compare("health.status", status, &check.status)),
         ]
     });
     of_checks.flatten().chain(missing_tags(&found.tags, &wanted.tags)).collect()
@@ -160,9 +203,11 @@ async fn create(elb: &Client, wanted: &Wanted) -> Result<TargetGroup> {
             .vpc_id(&receives.vpc)
             .port(receives.port.into())
             .protocol(receives.protocol.clone())
-            .target_type(TargetTypeEnum::Ip)
+            .target_type(receives.kind.clone())
             .health_check_protocol(receives.check_protocol())
-            .set_health_check_path(receives.check.clone()),
+            .health_check_port(&receives.check_port)
+            .set_health_check_path(receives.check_path())
+            .set_matcher(receives.matcher()),
         None => create.target_type(TargetTypeEnum::Lambda),
     };
     let created = create
@@ -183,7 +228,9 @@ async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
         elb.modify_target_group()
             .target_group_arn(arn)
             .health_check_protocol(receives.check_protocol())
-            .set_health_check_path(receives.check.clone())
+            .health_check_port(&receives.check_port)
+            .set_health_check_path(receives.check_path())
+            .set_matcher(receives.matcher())
             .send()
             .await
             .doing(|| format!("changing the health check of target group ({})", wanted.name))?;

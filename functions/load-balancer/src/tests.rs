@@ -22,7 +22,9 @@ use aws_sdk_elasticloadbalancingv2::{
         set_security_groups::SetSecurityGroupsOutput,
         set_subnets::SetSubnetsOutput,
     },
-    types::{AvailabilityZone, LoadBalancer, ProtocolEnum, TagDescription, TargetGroup},
+    types::{
+        AvailabilityZone, LoadBalancer, Matcher, ProtocolEnum, TagDescription, TargetGroup, TargetTypeEnum,
+    },
 };
 use aws_smithy_mocks::{Rule as Mocked, RuleMode, mock, mock_client};
 use spec::Spec;
@@ -81,6 +83,8 @@ fn target_group() -> aws_sdk_elasticloadbalancingv2::types::builders::TargetGrou
         .target_group_name(&wanted.name)
         .health_check_protocol(ProtocolEnum::Http)
         .health_check_path("/ping")
+        .health_check_port("traffic-port")
+        .matcher(Matcher::builder().http_code("200").build())
         .load_balancer_arns("arn:inner")
 }
 
@@ -199,7 +203,10 @@ async fn what_is_missing_is_created_with_our_tags_and_nothing_is_waited_for() {
         .match_requests(|request| {
             request.protocol() == Some(&ProtocolEnum::Tcp)
                 && request.port() == Some(8080)
+                && request.target_type() == Some(&TargetTypeEnum::Ip)
                 && request.health_check_path() == Some("/ping")
+                && request.health_check_port() == Some("traffic-port")
+                && request.matcher().and_then(Matcher::http_code) == Some("200")
         })
         .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
     let security = mock!(Ec2::create_security_group)
@@ -240,7 +247,8 @@ async fn what_matches_is_left_alone_and_planned_as_nothing() {
 async fn what_drifted_is_planned_field_by_field_and_put_back() {
     let elsewhere = vec![AvailabilityZone::builder().subnet_id("subnet-a").build()];
     let drifted = balancer().set_availability_zones(Some(elsewhere)).build();
-    let checked = target_group().health_check_path("/").build();
+    let statuses = Matcher::builder().http_code("200-399").build();
+    let checked = target_group().health_check_path("/").health_check_port("8080").matcher(statuses).build();
     let [balancers, targets, tags] = described(drifted, checked);
     let mut by_hand = own_rules();
     by_hand.push(rule("sgr-22", "sg-inner", 22).cidr_ipv4("0.0.0.0/0").build());
@@ -258,12 +266,20 @@ async fn what_drifted_is_planned_field_by_field_and_put_back() {
         [
             "loadBalancers.inner.group ingress.22 from 0.0.0.0/0",
             "loadBalancers.inner subnets",
-            "loadBalancers.inner.targets.app-8080 health.path"
+            "loadBalancers.inner.targets.app-8080 health.path",
+            "loadBalancers.inner.targets.app-8080 health.port",
+            "loadBalancers.inner.targets.app-8080 health.status"
         ]
     );
 
     let subnets = mock!(Elb::set_subnets).then_output(|| SetSubnetsOutput::builder().build());
-    let check = mock!(Elb::modify_target_group).then_output(|| ModifyTargetGroupOutput::builder().build());
+    let check = mock!(Elb::modify_target_group)
+        .match_requests(|request| {
+            request.health_check_path() == Some("/ping")
+                && request.health_check_port() == Some("traffic-port")
+                && request.matcher().and_then(Matcher::http_code) == Some("200")
+        })
+        .then_output(|| ModifyTargetGroupOutput::builder().build());
     let close = mock!(Ec2::revoke_security_group_ingress)
         .match_requests(|request| request.security_group_rule_ids() == ["sgr-22"])
         .then_output(|| RevokeSecurityGroupIngressOutput::builder().build());
@@ -353,7 +369,7 @@ loadBalancers:
     let created = TargetGroup::builder().target_group_arn("arn:index").build();
     let create = mock!(Elb::create_target_group)
         .match_requests(|request| {
-            request.target_type() == Some(&aws_sdk_elasticloadbalancingv2::types::TargetTypeEnum::Lambda)
+            request.target_type() == Some(&TargetTypeEnum::Lambda)
                 && request.port().is_none()
                 && request.vpc_id().is_none()
                 && !request.tags().is_empty()
@@ -366,4 +382,240 @@ loadBalancers:
     );
     let arns = target_group::ensure(&elb, &context, &wanted.targets).await.expect("target groups");
     assert_eq!(arns, [("function-index".to_owned(), "arn:index".to_owned())].into());
+}
+
+/// The first balancer of a spec, as it is wanted.
+fn wanted_of(spec: &str) -> Wanted {
+    let mut context = context(Operation::Ensure);
+    context.spec = spec::parse(spec, None).expect("a spec");
+    wanted(&context).expect("a wish").remove(0)
+}
+
+const INSTANCES: &str = "
+apiVersion: plinth/v1
+name: demo
+cluster: { capacity: ec2, instances: { type: t3.small } }
+loadBalancers:
+  outer:
+    type: application
+    scheme: internet-facing
+    listeners:
+      main:
+        port: 80
+        default: '${services.app}'
+        rules: { admin: { paths: [/admin], to: '${services.app.9090}' } }
+services:
+  app: { image: nginx, memory: 128, ports: [8080, 9090], hostPorts: { 9090: 90 } }
+";
+
+#[tokio::test]
+async fn services_on_instances_are_reached_at_the_ports_these_have() {
+    let wanted = wanted_of(INSTANCES);
+    assert_eq!(wanted.ports, [(90, 90), (32768, 65535)].into());
+    let addresses: Vec<String> =
+        wanted.reach(&["sg-outer".to_owned()]).into_iter().map(|rule| rule.address).collect();
+    assert_eq!(addresses, ["loadBalancers.outer.reach.90", "loadBalancers.outer.reach.32768-65535"]);
+    let mut context = context(Operation::Ensure);
+    context.spec = spec::parse(INSTANCES, None).expect("a spec");
+    assert!(addresses.iter().all(|address| kept(&context).addresses.contains(address)));
+
+    let create = mock!(Elb::create_target_group)
+        .match_requests(|request| request.target_type() == Some(&TargetTypeEnum::Instance))
+        .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
+    let [_, absent] = nothing();
+    target_group::ensure(&elb(&[&absent, &create]), &context, &wanted.targets).await.expect("groups");
+    assert_eq!(create.num_calls(), 2);
+}
+
+#[test]
+fn a_changed_kind_of_target_is_another_group() {
+    let spec = INSTANCES
+        .replace("memory: 128", "memory: 128, networkMode: awsvpc")
+        .replace(", hostPorts: { 9090: 90 }", "");
+    let (on_instances, alone) = (wanted_of(INSTANCES), wanted_of(&spec));
+    assert_eq!(alone.ports, [(8080, 8080), (9090, 9090)].into());
+    assert_eq!(alone.targets[0].address, on_instances.targets[0].address);
+    assert_ne!(alone.targets[0].name, on_instances.targets[0].name);
+}
+
+#[tokio::test]
+async fn the_port_that_is_asked_is_open_too_and_told_to_the_group() {
+    let spec = SPEC.replace("path: /ping", "path: /ping, port: 9000, status: 200-299");
+    let wanted = wanted_of(&spec);
+    assert_eq!(wanted.ports, [(8080, 8080), (9000, 9000)].into());
+    let [_, absent] = nothing();
+    let create = mock!(Elb::create_target_group)
+        .match_requests(|request| {
+            request.health_check_port() == Some("9000")
+                && request.matcher().and_then(Matcher::http_code) == Some("200-299")
+        })
+        .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
+    let context = context(Operation::Ensure);
+    target_group::ensure(&elb(&[&absent, &create]), &context, &wanted.targets).await.expect("groups");
+    assert_eq!(create.num_calls(), 1);
+}
+
+const THEIRS: &str = "
+apiVersion: plinth/v1
+name: demo
+network: { vpc: vpc-1, public: [subnet-public], private: [subnet-a, subnet-b] }
+loadBalancers:
+  shared:
+    name: company
+    existing: true
+    type: application
+    scheme: internal
+    listeners: { main: { port: 443, rules: { app: { hosts: [app.example.com], to: '${services.app}' } } } }
+services:
+  app: { image: nginx, ports: [8080] }
+";
+
+fn theirs(operation: Operation) -> Context {
+    Context { spec: spec::parse(THEIRS, None).expect("a spec"), ..context(operation) }
+}
+
+fn company() -> aws_sdk_elasticloadbalancingv2::types::builders::LoadBalancerBuilder {
+    LoadBalancer::builder()
+        .load_balancer_arn("arn:company")
+        .load_balancer_name("company")
+        .dns_name("company.example")
+        .vpc_id("vpc-1")
+        .r#type(LoadBalancerTypeEnum::Application)
+        .scheme(LoadBalancerSchemeEnum::Internal)
+        .security_groups("sg-their")
+        .security_groups("sg-other")
+}
+
+/// The balancer of somebody else carries tags of theirs, and the target group of one of ours our tags.
+fn their_tags() -> Mocked {
+    let owner = context(Operation::Plan).owner();
+    mock!(Elb::describe_tags).then_compute_output(move |request| {
+        let description = |arn: &String| {
+            let tags = match arn.as_str() {
+                "arn:app" => balancer::tag_list(&owner.tags("loadBalancers.shared.targets.app-8080")),
+                _ => {
+                    vec![aws_sdk_elasticloadbalancingv2::types::Tag::builder().key("team").value("x").build()]
+                }
+            };
+            TagDescription::builder().resource_arn(arn).set_tags(Some(tags)).build()
+        };
+        let descriptions = request.resource_arns().iter().map(description).collect();
+        DescribeTagsOutput::builder().set_tag_descriptions(Some(descriptions)).build()
+    })
+}
+
+fn no_rules() -> Mocked {
+    mock!(Ec2::describe_security_group_rules)
+        .then_output(|| DescribeSecurityGroupRulesOutput::builder().build())
+}
+
+#[tokio::test]
+async fn an_existing_balancer_is_used_as_it_is_and_let_in_by_its_own_groups() {
+    let [_, absent] = nothing();
+    let balancers = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.names() == ["company"])
+        .then_output(|| DescribeLoadBalancersOutput::builder().load_balancers(company().build()).build());
+    let create = mock!(Elb::create_target_group)
+        .match_requests(|request| !request.tags().is_empty())
+        .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
+    let open = |group: &'static str| {
+        mock!(Ec2::authorize_security_group_ingress)
+            .match_requests(move |request| {
+                let pairs = request.ip_permissions()[0].user_id_group_pairs();
+                request.group_id() == Some("sg-services") && pairs[0].group_id() == Some(group)
+            })
+            .then_output(|| AuthorizeSecurityGroupIngressOutput::builder().build())
+    };
+    let (first, second) = (open("sg-their"), open("sg-other"));
+    let elb = elb(&[&balancers, &their_tags(), &absent, &create]);
+    let answer = ensure(&elb, &ec2(&[&no_rules(), &first, &second]), &theirs(Operation::Ensure)).await;
+    let output = answer.expect("an answer").output["shared"].clone();
+    assert_eq!((&output["arn"], &output["host"]), (&"arn:company".into(), &"company.example".into()));
+    assert_eq!(output["targets"]["app-8080"], "arn:app");
+    assert_eq!((create.num_calls(), first.num_calls(), second.num_calls()), (1, 1, 1));
+}
+
+/// What a plan says of an existing balancer that AWS describes so.
+async fn planned(found: Option<LoadBalancer>, tags: &Mocked) -> Result<Answer> {
+    let [absent_balancer, absent] = nothing();
+    let all = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.names().is_empty())
+        .then_output(|| DescribeLoadBalancersOutput::builder().build());
+    let named = match found {
+        Some(found) => mock!(Elb::describe_load_balancers)
+            .match_requests(|request| !request.names().is_empty())
+            .then_output(move || {
+                DescribeLoadBalancersOutput::builder().load_balancers(found.clone()).build()
+            }),
+        None => absent_balancer,
+    };
+    let groups = mock!(Elb::describe_target_groups)
+        .match_requests(|request| request.names().is_empty())
+        .then_output(|| DescribeTargetGroupsOutput::builder().build());
+    let elb = elb(&[&all, &named, tags, &groups, &absent]);
+    plan(&elb, &ec2(&[&self::groups(false), &no_rules()]), &theirs(Operation::Plan)).await
+}
+
+#[tokio::test]
+async fn the_plan_of_an_existing_balancer_names_its_targets_and_the_way_to_them() {
+    let answer = planned(Some(company().build()), &their_tags()).await.expect("an answer");
+    let told: Vec<_> = answer.changes.iter().map(|change| change.address.as_str()).collect();
+    assert_eq!(told, ["loadBalancers.shared.reach", "loadBalancers.shared.targets.app-8080"]);
+    assert_eq!(answer.output["shared"]["arn"], "arn:company");
+}
+
+#[tokio::test]
+async fn an_existing_balancer_that_is_not_what_the_spec_says_is_refused() {
+    let ours = {
+        let tags = balancer::tag_list(&context(Operation::Plan).owner().tags("loadBalancers.shared"));
+        let description = TagDescription::builder().resource_arn("arn:company").set_tags(Some(tags)).build();
+        mock!(Elb::describe_tags)
+            .then_output(move || DescribeTagsOutput::builder().tag_descriptions(description.clone()).build())
+    };
+    let public = company().scheme(LoadBalancerSchemeEnum::InternetFacing).build();
+    let network = company().r#type(LoadBalancerTypeEnum::Network).build();
+    let elsewhere = company().vpc_id("vpc-2").build();
+    let cases = [
+        (planned(None, &their_tags()).await, "there is no load balancer (company) in us-east-1"),
+        (planned(Some(public), &their_tags()).await, "is application and internet-facing"),
+        (planned(Some(network), &their_tags()).await, "is network and internal"),
+        (planned(Some(elsewhere), &their_tags()).await, "stands in vpc-2"),
+        (planned(Some(company().build()), &ours).await, "is this environment's own"),
+    ];
+    for (answer, why) in cases {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), "InvalidSpec");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_dropped_existing_balancer_only_what_is_ours_goes() {
+    let balancers = mock!(Elb::describe_load_balancers)
+        .then_output(|| DescribeLoadBalancersOutput::builder().load_balancers(company().build()).build());
+    let targets = mock!(Elb::describe_target_groups)
+        .then_output(|| DescribeTargetGroupsOutput::builder().target_groups(target_group().build()).build());
+    let reach = rule("sgr-reach", "sg-services", 8080)
+        .set_tags(Some(ec2_tags("loadBalancers.shared.reach.8080")))
+        .build();
+    let rules = mock!(Ec2::describe_security_group_rules).then_output(move || {
+        DescribeSecurityGroupRulesOutput::builder().security_group_rules(reach.clone()).build()
+    });
+    let close = mock!(Ec2::revoke_security_group_ingress)
+        .match_requests(|request| request.security_group_rule_ids() == ["sgr-reach"])
+        .then_output(|| RevokeSecurityGroupIngressOutput::builder().build());
+    let delete = mock!(Elb::delete_target_group).then_output(|| DeleteTargetGroupOutput::builder().build());
+    let elb = elb(&[&balancers, &targets, &their_tags(), &delete]);
+    let ec2 = ec2(&[&groups(false), &rules, &close]);
+    let kept = prune(&elb, &ec2, &theirs(Operation::Prune)).await.expect("an answer");
+    assert_eq!((kept.changes, delete.num_calls()), (Vec::new(), 0));
+    let pruned = prune(&elb, &ec2, &dropped(Operation::Prune)).await.expect("an answer");
+    assert_eq!((pruned.changes.len(), close.num_calls(), delete.num_calls()), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn the_group_of_a_balancer_that_became_somebody_elses_goes() {
+    let context = theirs(Operation::Plan);
+    assert!(!kept(&context).addresses.contains("loadBalancers.shared.group"));
+    assert!(kept(&context).addresses.contains("loadBalancers.shared.reach.8080"));
 }

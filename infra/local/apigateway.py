@@ -32,10 +32,27 @@ class Link:
     id: str = field(default_factory=lambda: mock_random.get_random_string(length=6).lower())
     created: float = field(default_factory=time.time)
     deleted: float | None = None
+    early: bool = False
+
+    def __post_init__(self) -> None:
+        """A balancer that isn't active when its link is made fails it, for good.
+
+        https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/1951
+        """
+        for balancer in self.balancers():
+            balancer.activate()
+            self.early = balancer.state != "active"
+
+    def balancers(self) -> list:
+        balancers = elbv2_backends[get_account_id()][get_region()].load_balancers
+        return [balancers[target] for target in self.targets
+                if target in balancers and balancers[target].type == "network"]
 
     def fault(self) -> str | None:
-        balancers = elbv2_backends[get_account_id()][get_region()].load_balancers
-        if any(target in balancers and balancers[target].type == "network" for target in self.targets):
+        if self.early:
+            return ("NLB is not in active state. If you recently created this NLB, please wait for it to "
+                    "become active and try again.")
+        if self.balancers():
             return None
         return "NLB ARN is malformed." if not all(":loadbalancer/net/" in each for each in self.targets) \
             else "NLB is not found."

@@ -1,11 +1,12 @@
 """The control API under `/_local/`: readiness, the log of calls, scale, faults and the like. See README.md."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from urllib.parse import parse_qs
 
-from . import acm, calls, deployments, faults, lifecycle
+from . import acm, calls, deployments, faults, given, lifecycle
 
 PREFIX = "/_local/"
 
@@ -14,7 +15,8 @@ async def handle(scope: dict, receive: Callable, send: Callable) -> None:
     query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode()).items()}
     body = await _body(receive)
     try:
-        status, answer = _route(scope["method"], scope["path"], query, json.loads(body) if body else {})
+        status, answer = await asyncio.to_thread(
+            _route, scope["method"], scope["path"], query, json.loads(body) if body else {})
     except (KeyError, TypeError, ValueError) as fault:
         status, answer = 400, {"error": str(fault)}
     await send({"type": "http.response.start", "status": status,
@@ -47,6 +49,15 @@ def _route(method: str, path: str, query: dict, body: dict) -> tuple[int, object
             ending = deployments.Exit(body.get("code", 0), body.get("log", []))
             deployments.exits[body["family"]] = ending
             return 201, asdict(ending)
+        case "POST", "unhealthy":
+            group = body.pop("targetGroup")
+            if body.pop("healthy", False):
+                deployments.unhealthy.pop(group, None)
+            else:
+                deployments.unhealthy[group] = deployments.Illness(**body)
+            return 201, {name: asdict(illness) for name, illness in deployments.unhealthy.items()}
+        case "POST", "given":
+            return 201, given.lay_out(body["spec"])
         case _:
             return 404, {"error": f"there is no {method} {path}"}
 

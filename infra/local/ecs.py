@@ -11,7 +11,7 @@ from ministack.core.responses import get_account_id, get_region
 from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.ecs.models import EC2ContainerServiceBackend
 
-from . import bridge, deployments
+from . import bridge, deployments, placement
 from .deployments import Deployment, Service, Task, backend, services, tasks
 
 DEPLOYMENT = {"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING",
@@ -21,8 +21,10 @@ DEPLOYMENT = {"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "
 FARGATE = {256: (512, 2048, 512), 512: (1024, 4096, 1024), 1024: (2048, 8192, 1024),
            2048: (4096, 16384, 1024), 4096: (8192, 30720, 1024), 8192: (16384, 61440, 4096),
            16384: (32768, 122880, 8192)}
-# What RunTask was asked and which tasks it answered, by (region, cluster, client token).
-tokens: dict[tuple[str, str, str], tuple[dict, list[Task]]] = {}
+DAEMON = ("The daemon scheduling strategy does not support a desired count for services. Remove the desired "
+          "count value and try again")
+# What RunTask was asked and what it answered, tasks and failures, by (region, cluster, client token).
+tokens: dict[tuple[str, str, str], tuple[dict, list[Task], list[dict]]] = {}
 # What an update of makes ECS replace the tasks.
 REPLACING = ("taskDefinition", "networkConfiguration", "platformVersion", "capacityProviderStrategy",
              "enableExecuteCommand", "loadBalancers", "serviceRegistries", "volumeConfigurations",
@@ -43,6 +45,8 @@ numbers: dict[tuple[str, str], int] = {}
 
 def install() -> None:
     bridge.around["ecs"] = _answer
+    # It asks for `memory` where `memoryReservation` is enough; see `_check_memory`.
+    EC2ContainerServiceBackend._validate_container_defs = staticmethod(lambda *_: None)
     EC2ContainerServiceBackend.register_task_definition = _numbered(
         EC2ContainerServiceBackend.register_task_definition)
 
@@ -101,11 +105,17 @@ def create_service(body: dict) -> dict:
     if key in services and services[key].status == "ACTIVE":
         raise Refusal("InvalidParameterException", "Creation of service was not idempotent.")
     definition = _definition(body["taskDefinition"])
-    _check_network(body.get("networkConfiguration"))
-    _check_balancers(body.get("loadBalancers", []), definition)
-    settings = {name: value for name, value in body.items() if name not in ("cluster", "clientToken")}
-    if "capacityProviderStrategy" not in settings:
-        settings.setdefault("launchType", "EC2")
+    daemon = body.get("schedulingStrategy") == "DAEMON"
+    if daemon and "desiredCount" in body:
+        raise Refusal("InvalidParameterException", DAEMON)
+    # "This is required if schedulingStrategy is REPLICA or isn't specified." The words are ours.
+    # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html
+    if not daemon and body.get("desiredCount") is None:
+        raise Refusal("InvalidParameterException", "The replica strategy requires a desired count.")
+    settings = {name: value for name, value in body.items()
+                if name not in ("cluster", "clientToken", "launchType", "capacityProviderStrategy")}
+    settings.update(_capacity(cluster, body, definition))
+    _check_place(settings, definition)
     service = services[key] = Service(cluster, name, settings, body.get("desiredCount", 0))
     deployments.deploy(service, definition.arn)
     return {"service": _service(service, tags=True)}
@@ -116,20 +126,29 @@ def update_service(body: dict) -> dict:
     if service.status != "ACTIVE":
         raise Refusal("ServiceNotActiveException", "Service was not ACTIVE.")
     definition = _definition(body.get("taskDefinition") or service.deployments[0].definition)
-    _check_network(body.get("networkConfiguration"))
-    _check_balancers(body.get("loadBalancers", []), definition)
     changes = {name: value for name, value in body.items() if name not in ("cluster", "service")}
-    strategy = changes.get("capacityProviderStrategy")
-    if strategy not in (None, service.settings.get("capacityProviderStrategy")) \
-            and not changes.get("forceNewDeployment"):
-        raise Refusal("InvalidParameterException",
-                      "When switching from launch type to capacity provider strategy on an existing service, or "
-                      "making a change to a capacity provider strategy on a service that is already using one, "
-                      "you must force a new deployment.")
+    strategy = changes.pop("capacityProviderStrategy", None)
+    capacity = {}
+    if strategy is not None and strategy != service.settings.get("capacityProviderStrategy", []):
+        if not changes.get("forceNewDeployment"):
+            raise Refusal("InvalidParameterException",
+                          "When switching from launch type to capacity provider strategy on an existing "
+                          "service, or making a change to a capacity provider strategy on a service that is "
+                          "already using one, you must force a new deployment.")
+        capacity = _capacity(service.cluster, body, definition) if strategy else {
+            "launchType": "FARGATE" if _serverless(service.settings) else "EC2"}
+    if service.settings.get("schedulingStrategy") == "DAEMON" and "desiredCount" in changes:
+        raise Refusal("InvalidParameterException", DAEMON)
+    kept = {name: value for name, value in service.settings.items()
+            if not capacity or name not in ("launchType", "capacityProviderStrategy")}
     replaced = changes.pop("forceNewDeployment", False) or any(
-        changes.get(name) not in (None, service.settings.get(name)) for name in REPLACING)
-    service.desired = changes.get("desiredCount", service.desired)
-    service.settings.update(changes)
+        name in changes and (changes[name] or None) != (service.settings.get(name) or None)
+        for name in REPLACING)
+    settings = {**kept, **changes, **capacity}
+    _check_place(settings, definition)
+    if changes.get("desiredCount") is not None:
+        service.desired = changes["desiredCount"]
+    service.settings = settings
     if replaced or definition.arn != service.deployments[0].definition:
         deployments.deploy(service, definition.arn)
     deployments.advance()
@@ -178,31 +197,38 @@ def run_task(body: dict) -> dict:
     token = (get_region(), cluster, body.get("clientToken") or uuid.uuid4().hex)
     asked = {name: value for name, value in body.items() if name != "clientToken"}
     if token not in tokens:
-        tokens[token] = asked, _run(cluster, body)
+        tokens[token] = asked, *_run(cluster, body)
     elif tokens[token][0] != asked:
         raise Refusal("ConflictException", "The request could not be processed because of conflict in the "
                       "current state of the resource.")
     deployments.advance()
-    return {"tasks": [_task(task, tags=True) for task in tokens[token][1]], "failures": []}
+    _, started, failures = tokens[token]
+    return {"tasks": [_task(task, tags=True) for task in started], "failures": failures}
 
 
-def _run(cluster: str, body: dict) -> list[Task]:
+def _run(cluster: str, body: dict) -> tuple[list[Task], list[dict]]:
+    """What has no place is a failure, or waits for one if a provider is to make it.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
+    """
     definition = _definition(body["taskDefinition"])
-    _check_network(body.get("networkConfiguration"))
-    if definition.network_mode == "awsvpc" and not body.get("networkConfiguration"):
-        raise Refusal("InvalidParameterException",
-                      "Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+    settings = {**body, **_capacity(cluster, body, definition)}
+    _check_place(settings, definition)
+    if settings.get("launchType") == "EC2" and not placement.instances(cluster):
+        raise Refusal("InvalidParameterException", "No Container Instances were found in your cluster.")
     group = body.get("group", f"family:{definition.family}")
-    started = [deployments.launch(cluster, definition.arn, group, body.get("startedBy", ""), body)
-               for _ in range(body.get("count", 1))]
-    reason = None
-    if image := deployments.missing_image(definition.arn):
-        reason = deployments.cannot_pull(image)
-    elif deployments.missing_log_group(definition.arn):
-        reason = deployments.cannot_log()
-    for task in started if reason else []:
-        deployments.stop(task, reason, "TaskFailedToStart")
-    return started
+    started, failures = [], []
+    for _ in range(body.get("count", 1)):
+        task, why = deployments.launch(cluster, definition.arn, group, body.get("startedBy", ""), settings,
+                                       started)
+        if why and task.provider is None:
+            deployments.drop(task)
+            failures.append({"arn": deployments.arn("cluster", cluster), "reason": "RESOURCE:PORTS"})
+            continue
+        started.append(task)
+        if reason := deployments.cannot_start(task):
+            deployments.stop(task, reason, "TaskFailedToStart")
+    return started, failures
 
 
 def stop_task(body: dict) -> dict:
@@ -239,17 +265,108 @@ def describe_tasks(body: dict) -> dict:
 
 
 def before_register(body: dict) -> None:
-    """Fills in what AWS fills in for ports, and holds Fargate to its sizes."""
-    for container in body["containerDefinitions"]:
+    """Fills in what AWS fills in for ports, and refuses what it refuses.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
+    """
+    containers = body["containerDefinitions"]
+    shared = body.get("networkMode") in ("awsvpc", "host")
+    for container in containers:
+        for name in ("name", "image"):
+            if not container.get(name):
+                raise Refusal("ClientException", f"Container.{name} should not be null or empty.")
         for mapping in container.get("portMappings", []):
+            _check_port(body, container, mapping)
             mapping.setdefault("protocol", "tcp")
-            shared = body.get("networkMode") in ("awsvpc", "host")
-            mapping.setdefault("hostPort", mapping["containerPort"] if shared else 0)
-    if "FARGATE" not in body.get("requiresCompatibilities", []):
-        return
+            mapping["hostPort"] = mapping.get("hostPort") or (mapping["containerPort"] if shared else 0)
+        _check_memory(container, int(body.get("memory") or 0))
+        _check_log(container)
+    _check_dependencies(containers)
+    volumes = {volume["name"] for volume in body.get("volumes", [])}
+    for mount in [mount for container in containers for mount in container.get("mountPoints", [])]:
+        if mount.get("sourceVolume") not in volumes:
+            raise Refusal("ClientException", f"Unknown volume '{mount.get('sourceVolume')}'.")
+    if "FARGATE" in body.get("requiresCompatibilities", []):
+        _check_fargate(body)
+    if body.get("cpu") and sum(each.get("cpu", 0) for each in containers) > int(body["cpu"]):
+        raise Refusal("ClientException", "The sum of all container 'cpu' values cannot be greater than the "
+                      "value of the task 'cpu'.")
+
+
+def _check_port(body: dict, container: dict, mapping: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html"""
+    if not 1 <= mapping.get("containerPort", 0) <= 65535:
+        raise Refusal("ClientException",
+                      f"Invalid 'containerPort' setting for container '{container['name']}'.")
+    mode = body.get("networkMode", "bridge")
+    if mode in ("awsvpc", "host") and mapping.get("hostPort", 0) not in (0, mapping["containerPort"]):
+        raise Refusal("ClientException", f"When networkMode={mode}, the host ports and container ports in "
+                      "port mappings must match.")
+
+
+def _check_memory(container: dict, of_task: int) -> None:
+    """The task has memory, or each container has, or keeps some free.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
+    """
+    limit, reservation = container.get("memory"), container.get("memoryReservation")
+    setting = f"Invalid setting for container '{container['name']}'."
+    if not limit and not reservation and not of_task:
+        raise Refusal("ClientException",
+                      f"{setting} At least one of 'memory' or 'memoryReservation' must be specified.")
+    # AWS's words for this aren't documented.
+    if limit and reservation and limit < reservation:
+        raise Refusal("ClientException", f"{setting} 'memory' must be greater than 'memoryReservation'.")
+    if limit and of_task and limit > of_task:
+        raise Refusal("ClientException", "The 'memory' setting for container is greater than for the task.")
+
+
+def _check_log(container: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html"""
+    log = container.get("logConfiguration") or {}
+    missing = [name for name in ("awslogs-region", "awslogs-group") if not log.get("options", {}).get(name)]
+    if log.get("logDriver") == "awslogs" and missing:
+        raise Refusal("ClientException", f"Log driver awslogs requires options: {', '.join(missing)}")
+
+
+def _check_dependencies(containers: list[dict]) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html"""
+    by_name = {container["name"]: container for container in containers}
+    if len(by_name) < len(containers):
+        raise Refusal("ClientException", "Container names must be unique.")
+    if not any(container.get("essential", True) for container in containers):
+        raise Refusal("ClientException", "At least one container must be essential.")
+    waiting = {name: set() for name in by_name}
+    for container in containers:
+        for dependency in container.get("dependsOn", []):
+            other, condition = by_name.get(dependency["containerName"]), dependency["condition"]
+            if other is None:
+                raise Refusal("ClientException", f"Container '{container['name']}' depends on container "
+                              f"'{dependency['containerName']}', which does not exist.")
+            if condition in ("SUCCESS", "COMPLETE") and other.get("essential", True):
+                raise Refusal("ClientException", "A dependency container with SUCCESS or COMPLETE condition "
+                              "cannot be an essential container")
+            if condition == "HEALTHY" and not other.get("healthCheck"):
+                raise Refusal("ClientException", "A dependency container with HEALTHY condition must have "
+                              "health check configured")
+            waiting[container["name"]].add(other["name"])
+    while free := [name for name, others in waiting.items() if not others & waiting.keys()]:
+        for name in free:
+            del waiting[name]
+    if waiting:
+        raise Refusal("ClientException", "Container dependencies must not be cyclic.")
+
+
+def _check_fargate(body: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html"""
     if body.get("networkMode") != "awsvpc":
         raise Refusal("ClientException", "Fargate only supports network mode 'awsvpc'.")
-    cpu, memory = int(body.get("cpu", 0)), int(body.get("memory", 0))
+    if any((volume.get("host") or {}).get("sourcePath") for volume in body.get("volumes", [])):
+        raise Refusal("ClientException", "Fargate compatible task definitions do not support sourcePath")
+    for name in ("cpu", "memory"):
+        if not body.get(name):
+            raise Refusal("ClientException", f"Fargate requires that '{name}' be defined at the task level.")
+    cpu, memory = int(body["cpu"]), int(body["memory"])
     least, most, step = FARGATE.get(cpu, (1, 0, 1))
     # The smallest size has 1 GB steps but for its first.
     if not least <= memory <= most or memory % step or (cpu, memory) == (256, 1536):
@@ -266,6 +383,9 @@ def before_delete_cluster(body: dict) -> None:
     if any(task.cluster == cluster and task.status != "STOPPED" for task in tasks.values()):
         raise Refusal("ClusterContainsTasksException",
                       "The Cluster cannot be deleted while Tasks are active.")
+    if backend().container_instances.get(cluster):
+        raise Refusal("ClusterContainsContainerInstancesException",
+                      "The Cluster cannot be deleted while Container Instances are active or draining.")
 
 
 def after_describe_clusters(answer: dict) -> dict:
@@ -320,6 +440,53 @@ def _definition(name: str):
     return definition
 
 
+def _capacity(cluster: str, body: dict, definition) -> dict:
+    """A launch type or a strategy: what was asked for, else the cluster's strategy, else EC2.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html
+    """
+    launch, strategy = body.get("launchType"), body.get("capacityProviderStrategy")
+    known = backend().clusters[cluster]
+    if launch and strategy:
+        raise Refusal("InvalidParameterException", "Specifying both a launch type and capacity provider "
+                      "strategy is not supported. Remove one and try again.")
+    if not launch and not strategy:
+        strategy = known.default_capacity_provider_strategy
+    for item in strategy or []:
+        provider = item["capacityProvider"]
+        if provider not in ("FARGATE", "FARGATE_SPOT") and backend()._get_provider(provider) is None:
+            raise Refusal("InvalidParameterException", "The specified capacity provider was not found. "
+                          "Specify a valid capacity provider and try again.")
+        if provider not in (known.capacity_providers or []):
+            raise Refusal("InvalidParameterException",
+                          "The specified capacity provider strategy cannot contain a capacity provider that "
+                          "is not associated with the cluster. Associate the capacity provider with the "
+                          "cluster or specify a valid capacity provider and try again.")
+    capacity = {"capacityProviderStrategy": strategy} if strategy else {"launchType": launch or "EC2"}
+    kind = "FARGATE" if _serverless(capacity) else "EC2"
+    if kind not in definition.compatibilities:
+        raise Refusal("InvalidParameterException",
+                      f"Task definition does not support launch_type {kind}.")
+    return capacity
+
+
+def _check_place(settings: dict, definition) -> None:
+    """What a service's or a task's place, and what is to reach it, must have."""
+    network = settings.get("networkConfiguration")
+    if definition.network_mode == "awsvpc" and not network:
+        raise Refusal("InvalidParameterException",
+                      "Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+    if definition.network_mode != "awsvpc" and network:
+        raise Refusal("InvalidParameterException", "Network Configuration is not valid for the given "
+                      "networkMode of this task definition.")
+    _check_network(network)
+    public = (network or {}).get("awsvpcConfiguration", {}).get("assignPublicIp") == "ENABLED"
+    if public and not _serverless(settings):
+        raise Refusal("InvalidParameterException", "Assign public IP is not supported for this launch type.")
+    _check_balancers(settings.get("loadBalancers", []), definition)
+    _check_registries(settings.get("serviceRegistries", []), definition)
+
+
 def _check_network(configuration: dict | None) -> None:
     network = (configuration or {}).get("awsvpcConfiguration")
     if not network:
@@ -338,12 +505,11 @@ def _check_network(configuration: dict | None) -> None:
 
 
 def _check_balancers(balancers: list[dict], definition) -> None:
-    """A target group must exist and hang on a listener before a service may use it.
+    """A target group must exist, fit, and hang on a listener before a service may use it.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-load-balancing.html
     """
     elb = deployments.elbv2_backends[get_account_id()][get_region()]
-    containers = {each["name"] for each in definition.container_definitions}
     for balancer in balancers:
         arn = balancer["targetGroupArn"]
         if arn not in elb.target_groups:
@@ -353,9 +519,37 @@ def _check_balancers(balancers: list[dict], definition) -> None:
             raise Refusal("InvalidParameterException",
                           f"The target group with targetGroupArn {arn} does not have an associated load "
                           "balancer.")
-        if balancer["containerName"] not in containers:
+        _check_container(balancer, definition)
+        kind, mode = elb.target_groups[arn].target_type, definition.network_mode
+        if kind != ("ip" if mode == "awsvpc" else "instance"):
             raise Refusal("InvalidParameterException",
-                          f"The container {balancer['containerName']} does not exist in the task definition.")
+                          f"The provided target group {arn} has target type {kind}, which is incompatible "
+                          f"with the {mode} network mode specified in the task definition.")
+
+
+def _check_container(named: dict, definition) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LoadBalancer.html"""
+    name, port = named["containerName"], named["containerPort"]
+    mappings = {each["name"]: each.get("portMappings", []) for each in definition.container_definitions}
+    if name not in mappings:
+        raise Refusal("InvalidParameterException",
+                      f"The container {name} does not exist in the task definition.")
+    if port not in [mapping["containerPort"] for mapping in mappings[name]]:
+        raise Refusal("InvalidParameterException",
+                      f"The container {name} did not have a container port {port} defined.")
+
+
+def _check_registries(registries: list[dict], definition) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRegistry.html"""
+    for registry in registries:
+        told = "containerName" in registry and "containerPort" in registry
+        if definition.network_mode in ("bridge", "host") and not told:
+            raise Refusal("InvalidParameterException",
+                          "When specifying 'host' or 'bridge' for networkMode, values for 'containerName' "
+                          "and 'containerPort' must be specified from the task definition. Registry: "
+                          f"{registry['registryArn']}")
+        if told:
+            _check_container(registry, definition)
 
 
 def _service(service: Service, tags: bool = False) -> dict:
@@ -393,7 +587,6 @@ def _serverless(settings: dict) -> bool:
 def _deployment(service: Service, deployment: Deployment) -> dict:
     primary = deployment is service.deployments[0]
     running = len([task for task in deployment.tasks if task.status == "RUNNING"])
-    state = "COMPLETED" if deployment.completed or not primary else "IN_PROGRESS"
     shown = {
         "id": deployment.id,
         "status": "PRIMARY" if primary else "ACTIVE",
@@ -404,9 +597,8 @@ def _deployment(service: Service, deployment: Deployment) -> dict:
         "failedTasks": deployment.failed,
         "createdAt": deployment.created,
         "updatedAt": deployment.updated,
-        "rolloutState": state,
-        "rolloutStateReason": f"ECS deployment {deployment.id} "
-                              f"{'completed' if state == 'COMPLETED' else 'in progress'}.",
+        "rolloutState": deployment.state,
+        "rolloutStateReason": deployment.reason,
     }
     kept = ("launchType", "capacityProviderStrategy", "networkConfiguration")
     return {**shown, **{name: deployment.settings[name] for name in kept if name in deployment.settings}}
@@ -420,7 +612,9 @@ def _task(task: Task, tags: bool = False) -> dict:
         "taskDefinitionArn": task.definition,
         "group": task.group,
         "startedBy": task.started_by or None,
-        "launchType": task.launch_type,
+        "launchType": task.launch_type, "capacityProviderName": task.provider,
+        "containerInstanceArn": placement.container_instance(task.cluster, task.instance)
+        if task.instance else None,
         "cpu": definition.cpu, "memory": definition.memory,
         "lastStatus": task.status, "desiredStatus": task.desired,
         "createdAt": task.created, "startedAt": task.started, "stoppedAt": task.stopped,
@@ -445,7 +639,11 @@ def _container(task: Task, definition: dict) -> dict:
     shown = {"containerArn": deployments.arn("container", f"{task.cluster}/{task.id}/{definition['name']}"),
              "taskArn": task.arn, "name": definition["name"], "image": definition["image"],
              "lastStatus": task.status, "exitCode": task.exit_code,
-             "reason": task.stopped_reason if task.stop_code == "TaskFailedToStart" else None}
+             "reason": task.stopped_reason if task.stop_code == "TaskFailedToStart" else None,
+             "networkBindings": [{name: value for name, value in binding.items() if name != "container"}
+                                 for binding in task.bindings if binding["container"] == definition["name"]],
+             "networkInterfaces": [{"attachmentId": task.id, "privateIpv4Address": task.address}]
+             if task.interface else []}
     return {name: value for name, value in shown.items() if value is not None}
 
 

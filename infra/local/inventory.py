@@ -19,6 +19,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 ENVIRONMENT_TAG = "plinth:environment"
+# What these list is the same in every region.
+GLOBAL = {"iam", "route53", "s3"}
 
 
 @dataclass(order=True)
@@ -48,13 +50,15 @@ class Account:
         return self._session.client(service, config=self._config)
 
 
-def take(region: str) -> list[Record]:
-    """Lists everything, side by side, sorted."""
-    account = Account(region)
+def take(*regions: str) -> list[Record]:
+    """Lists everything in these regions, side by side, sorted."""
     work: list[Callable[[], Iterator[Record]]] = []
-    for service, sections in SECTIONS.items():
-        client = account.client(service)
-        work += [partial(section, client) for section in sections]
+    for region in dict.fromkeys(regions):
+        account = Account(region)
+        for service, sections in SECTIONS.items():
+            if service not in GLOBAL or region == regions[0]:
+                client = account.client(service)
+                work += [partial(section, client) for section in sections]
     with ThreadPoolExecutor(max_workers=12) as threads:
         return sorted(chain.from_iterable(threads.map(lambda section: list(section()), work)))
 
@@ -96,6 +100,27 @@ def nat_gateways(ec2) -> Iterator[Record]:
                          pick(item, "VpcId", "SubnetId", "State", "ConnectivityType"), tags_of(item))
 
 
+def launch_templates(ec2) -> Iterator[Record]:
+    for item in pages(ec2, "describe_launch_templates", "LaunchTemplates"):
+        versions = list(pages(ec2, "describe_launch_template_versions", "LaunchTemplateVersions",
+                              LaunchTemplateId=item["LaunchTemplateId"]))
+        data = next(each["LaunchTemplateData"] for each in versions if each["DefaultVersion"])
+        yield Record("launch-template", item["LaunchTemplateName"], {
+            "Versions": len(versions), **pick(
+                data, "ImageId", "InstanceType", "IamInstanceProfile", "NetworkInterfaces", "BlockDeviceMappings",
+                "MetadataOptions", "UserData")}, tags_of(item))
+
+
+def instances(ec2) -> Iterator[Record]:
+    for reservation in pages(ec2, "describe_instances", "Reservations"):
+        for item in reservation["Instances"]:
+            if item["State"]["Name"] != "terminated":
+                settings = pick(item, "InstanceType", "ImageId", "SubnetId", "VpcId", "IamInstanceProfile")
+                groups = sorted(group["GroupId"] for group in item["SecurityGroups"])
+                yield Record("instance", item["InstanceId"],
+                             {**settings, "State": item["State"]["Name"], "Groups": groups}, tags_of(item))
+
+
 def route_tables(ec2) -> Iterator[Record]:
     for item in pages(ec2, "describe_route_tables", "RouteTables"):
         routes = [{name: value for name, value in route.items() if name not in ("State", "Origin")}
@@ -129,12 +154,22 @@ def balancers(elb) -> Iterator[Record]:
                                LoadBalancerArn=item["LoadBalancerArn"]))
         more = elb_tags(elb, [listener["ListenerArn"] for listener in listeners])
         for listener in listeners:
-            name = f"{item['LoadBalancerName']}/{listener['Port']}"
-            rules = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+            name, arn = f"{item['LoadBalancerName']}/{listener['Port']}", listener["ListenerArn"]
+            beside = sorted(each["CertificateArn"] for each in pages(
+                elb, "describe_listener_certificates", "Certificates", ListenerArn=arn)
+                if not each["IsDefault"])
             yield Record("listener", name, {
                 **pick(listener, "Protocol", "Port", "Certificates", "SslPolicy", "DefaultActions"),
-                "Rules": [pick(rule, "Priority", "Conditions", "Actions") for rule in rules
-                          if not rule["IsDefault"]]}, more[listener["ListenerArn"]])
+                "MoreCertificates": beside}, more[arn])
+            yield from listener_rules(elb, name, arn)
+
+
+def listener_rules(elb, listener: str, arn: str) -> Iterator[Record]:
+    found = [rule for rule in pages(elb, "describe_rules", "Rules", ListenerArn=arn) if not rule["IsDefault"]]
+    tags = elb_tags(elb, [rule["RuleArn"] for rule in found])
+    for rule in found:
+        yield Record("listener-rule", f"{listener}/{rule['Priority']}", pick(rule, "Conditions", "Actions"),
+                     tags[rule["RuleArn"]])
 
 
 def target_groups(elb) -> Iterator[Record]:
@@ -165,6 +200,7 @@ def clusters(ecs) -> Iterator[Record]:
                      pick(item, "status", "capacityProviders", "defaultCapacityProviderStrategy", "settings"),
                      tags_of(item))
         yield from services(ecs, item["clusterArn"])
+        yield from container_instances(ecs, item)
         yield from running_tasks(ecs, item["clusterArn"])
 
 
@@ -180,9 +216,40 @@ def services(ecs, cluster: str) -> Iterator[Record]:
                 tags_of(item))
 
 
+def scalable_targets(scaling) -> Iterator[Record]:
+    where = {"ServiceNamespace": "ecs"}
+    policies: dict[str, list[dict]] = {}
+    for policy in pages(scaling, "describe_scaling_policies", "ScalingPolicies", **where):
+        policies.setdefault(policy["ResourceId"], []).append(
+            pick(policy, "PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration"))
+    for item in pages(scaling, "describe_scalable_targets", "ScalableTargets", **where):
+        own = sorted(policies.get(item["ResourceId"], []), key=lambda policy: policy["PolicyName"])
+        tags = scaling.list_tags_for_resource(ResourceARN=item["ScalableTargetARN"])
+        yield Record("scalable-target", item["ResourceId"].removeprefix("service/"),
+                     {**pick(item, "MinCapacity", "MaxCapacity"), "Policies": own}, tags_of(tags))
+
+
+def container_instances(ecs, cluster: dict) -> Iterator[Record]:
+    arns = list(pages(ecs, "list_container_instances", "containerInstanceArns", cluster=cluster["clusterArn"]))
+    for start in range(0, len(arns), 100):
+        for item in ecs.describe_container_instances(
+                cluster=cluster["clusterArn"], containerInstances=arns[start:start + 100],
+                include=["TAGS"])["containerInstances"]:
+            yield Record("container-instance", f"{cluster['clusterName']}/{item['ec2InstanceId']}",
+                         pick(item, "status", "capacityProviderName"), tags_of(item))
+
+
 def running_tasks(ecs, cluster: str) -> Iterator[Record]:
     for arn in pages(ecs, "list_tasks", "taskArns", cluster=cluster):
         yield Record("task", arn.split("/", 1)[1])
+
+
+def capacity_providers(ecs) -> Iterator[Record]:
+    """Those that were made; one that was deleted lingers as INACTIVE."""
+    for item in ecs.describe_capacity_providers(include=["TAGS"])["capacityProviders"]:
+        if "autoScalingGroupProvider" in item and item["status"] != "INACTIVE":
+            yield Record("capacity-provider", item["name"],
+                         pick(item, "status", "updateStatus", "autoScalingGroupProvider"), tags_of(item))
 
 
 def task_definitions(ecs) -> Iterator[Record]:
@@ -227,7 +294,11 @@ def identities(iam) -> Iterator[Record]:
             Filter=["Role", "User", "Group", "LocalManagedPolicy"]):
         for key, kind in details.items():
             for item in page.get(key, []):
-                yield identity(kind, item)
+                found = identity(kind, item)
+                if kind == "user":
+                    found.settings["AccessKeys"] = len(list(pages(
+                        iam, "list_access_keys", "AccessKeyMetadata", UserName=item["UserName"])))
+                yield found
         for item in page.get("Policies", []):
             document = next(version["Document"] for version in item["PolicyVersionList"]
                             if version["IsDefaultVersion"])
@@ -246,8 +317,18 @@ def identity(kind: str, item: dict) -> Record:
 
 def instance_profiles(iam) -> Iterator[Record]:
     for item in pages(iam, "list_instance_profiles", "InstanceProfiles"):
-        yield Record("instance-profile", item["InstanceProfileName"],
-                     {"Roles": sorted(role["RoleName"] for role in item["Roles"])}, tags_of(item))
+        name = item["InstanceProfileName"]
+        # The list leaves out the tags.
+        tags = iam.list_instance_profile_tags(InstanceProfileName=name)
+        yield Record("instance-profile", item["Path"].lstrip("/") + name,
+                     {"Roles": sorted(role["RoleName"] for role in item["Roles"])}, tags_of(tags))
+
+
+def identity_providers(iam) -> Iterator[Record]:
+    for item in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+        found = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=item["Arn"])
+        yield Record("identity-provider", found["Url"].removeprefix("https://"),
+                     pick(found, "ClientIDList", "ThumbprintList"), tags_of(found))
 
 
 def log_groups(logs) -> Iterator[Record]:
@@ -389,6 +470,21 @@ def keys(kms) -> Iterator[Record]:
             yield Record("key", item["KeyId"], settings, {tag["TagKey"]: tag["TagValue"] for tag in tags})
 
 
+def namespaces(cloud_map) -> Iterator[Record]:
+    """Namespaces of Cloud Map, and the services in them."""
+    names = {}
+    for item in pages(cloud_map, "list_namespaces", "Namespaces"):
+        names[item["Id"]] = item["Name"]
+        tags = cloud_map.list_tags_for_resource(ResourceARN=item["Arn"])
+        yield Record("namespace", item["Name"], pick(item, "Type", "Description"), tags_of(tags))
+    for item in pages(cloud_map, "list_services", "Services"):
+        found = cloud_map.get_service(Id=item["Id"])["Service"]
+        tags = cloud_map.list_tags_for_resource(ResourceARN=item["Arn"])
+        # Who is in it comes and goes with the tasks.
+        yield Record("discovery-service", f"{names[found['NamespaceId']]}/{item['Name']}",
+                     pick(found, "DnsConfig", "HealthCheckCustomConfig", "Description"), tags_of(tags))
+
+
 def file_systems(efs) -> Iterator[Record]:
     for item in pages(efs, "describe_file_systems", "FileSystems"):
         identity = item["FileSystemId"]
@@ -400,6 +496,22 @@ def file_systems(efs) -> Iterator[Record]:
         for point in pages(efs, "describe_access_points", "AccessPoints", FileSystemId=identity):
             yield Record("access-point", point["AccessPointId"],
                          pick(point, "FileSystemId", "PosixUser", "RootDirectory"), tags_of(point))
+
+
+def schedules(scheduler) -> Iterator[Record]:
+    """A schedule has no tags; those of its group say whose it is. The default group is AWS's own."""
+    tags = {}
+    for group in pages(scheduler, "list_schedule_groups", "ScheduleGroups"):
+        name = group["Name"]
+        tags[name] = tags_of(scheduler.list_tags_for_resource(ResourceArn=group["Arn"]))
+        if name != "default":
+            yield Record("schedule-group", name, pick(group, "State"), tags[name])
+    for item in pages(scheduler, "list_schedules", "Schedules"):
+        group, name = item["GroupName"], item["Name"]
+        found = scheduler.get_schedule(GroupName=group, Name=name)
+        yield Record("schedule", f"{group}/{name}", pick(
+            found, "ScheduleExpression", "ScheduleExpressionTimezone", "State", "FlexibleTimeWindow",
+            "ActionAfterCompletion", "Description", "KmsKeyArn", "Target"), tags.get(group, {}))
 
 
 SECTIONS: dict[str, list[Callable]] = {
@@ -416,15 +528,14 @@ SECTIONS: dict[str, list[Callable]] = {
         ec2_simple("network-interface", "describe_network_interfaces", "NetworkInterfaces",
                    "NetworkInterfaceId", "SubnetId", "Description", "Groups"),
         ec2_simple("network-acl", "describe_network_acls", "NetworkAcls", "NetworkAclId", "VpcId"),
-        ec2_simple("launch-template", "describe_launch_templates", "LaunchTemplates",
-                   "LaunchTemplateName", "LatestVersionNumber"),
-        nat_gateways, route_tables, security_groups,
+        launch_templates, nat_gateways, instances, route_tables, security_groups,
     ],
     "elbv2": [balancers, target_groups],
-    "ecs": [clusters, task_definitions],
+    "ecs": [clusters, capacity_providers, task_definitions],
+    "application-autoscaling": [scalable_targets],
     "ecr": [repositories],
     "secretsmanager": [secrets],
-    "iam": [identities, instance_profiles],
+    "iam": [identities, identity_providers, instance_profiles],
     "logs": [log_groups],
     "apigateway": [
         rest_apis, usage_plans,
@@ -437,7 +548,7 @@ SECTIONS: dict[str, list[Callable]] = {
     "sqs": [queues],
     "events": [rules],
     "s3": [buckets],
-    "scheduler": [named("schedule", "list_schedules", "Schedules", "Name", "GroupName", "State")],
+    "scheduler": [schedules],
     "rds": [
         named("database", "describe_db_instances", "DBInstances", "DBInstanceIdentifier", "Engine",
               "EngineVersion", "DBInstanceClass", "DBInstanceStatus", "AllocatedStorage", "MultiAZ",
@@ -452,8 +563,9 @@ SECTIONS: dict[str, list[Callable]] = {
     "route53": [hosted_zones],
     "kms": [keys],
     "autoscaling": [named("auto-scaling-group", "describe_auto_scaling_groups", "AutoScalingGroups",
-                          "AutoScalingGroupName", "MinSize", "MaxSize", "DesiredCapacity")],
-    "servicediscovery": [named("namespace", "list_namespaces", "Namespaces", "Name", "Type")],
+                          "AutoScalingGroupName", "MinSize", "MaxSize", "DesiredCapacity", "LaunchTemplate",
+                          "VPCZoneIdentifier", "NewInstancesProtectedFromScaleIn")],
+    "servicediscovery": [namespaces],
 }
 
 
@@ -476,9 +588,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.local.inventory", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON array instead of a table")
     parser.add_argument("--environment", help="only what is tagged for or named after this environment")
-    parser.add_argument("--region", default=os.environ.get("AWS_REGION", "us-east-1"))
+    parser.add_argument("--region", action="append", help="may be given more than once")
     options = parser.parse_args()
-    records = [record for record in take(options.region)
+    regions = options.region or [os.environ.get("AWS_REGION", "us-east-1")]
+    records = [record for record in take(*regions)
                if not options.environment or record.belongs_to(options.environment)]
     if options.json:
         print(json.dumps([vars(record) for record in records], indent=1, default=str, sort_keys=True))

@@ -2,7 +2,7 @@
 
 import json
 
-from ministack.core.responses import error_response_json
+from ministack.core.responses import error_response_json, json_response
 from ministack.services import secretsmanager
 
 VALUES = ("SecretString", "SecretBinary")
@@ -35,6 +35,11 @@ def install() -> None:
                 "ResourceExistsException",
                 f"You can't use ClientRequestToken {request['ClientRequestToken']} because that value is "
                 f"already in use for a version of secret {secret['ARN']}.", 400)
+        if made:
+            # It is there already: nothing is done, and it isn't made the current one again.
+            return json_response({"ARN": secret["ARN"], "Name": secret["Name"],
+                                  "VersionId": request["ClientRequestToken"],
+                                  "VersionStages": list(made["Stages"])})
         return put(request)
 
     secretsmanager._create_secret, secretsmanager._put_secret_value = create_secret, put_secret_value

@@ -3,6 +3,7 @@
 Each check fails when its mend is taken out.
 """
 
+import base64
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import boto3
 from botocore.config import Config
@@ -21,6 +23,8 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from . import inventory
 
 REGION, ACCOUNT = "us-east-1", "000000000000"
 MANIFEST = json.dumps({"schemaVersion": 2, "config": {}, "layers": []})
@@ -106,7 +110,8 @@ def until(condition: Callable[[], object], seconds: float = 10) -> object:
 def role(name: str, *statements: tuple[str, str]) -> str:
     """A role anyone may assume, with these (action, resource) allowed."""
     iam = server.client("iam")
-    services = ["lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"]
+    services = ["lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com",
+                "scheduler.amazonaws.com"]
     trust = {"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": services}}]}
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
@@ -369,6 +374,80 @@ def roles_are_known_by_path_and_boundary_and_passed_only_where_allowed() -> None
 
 
 @check
+def a_role_is_passed_to_the_instances_whose_profile_it_is_put_into() -> None:
+    iam, path = server.client("iam"), "/profiles/"
+    inner = iam.create_role(RoleName="inner", Path=path, AssumeRolePolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": []}))["Role"]["Arn"]
+    arn = f"arn:aws:iam::{ACCOUNT}:instance-profile{path}*"
+    make = {"call": ["iam", "create_instance_profile"],
+            "with": {"InstanceProfileName": "held", "Path": path, "Tags": [{"Key": "a", "Value": "b"}]}}
+    add = {"call": ["iam", "add_role_to_instance_profile"],
+           "with": {"InstanceProfileName": "held", "RoleName": "inner"}}
+    function("no-maker-of-profiles", ("iam:CreateInstanceProfile", f"arn:aws:iam::{ACCOUNT}:role/*"))
+    assert "not authorized" in invoke("no-maker-of-profiles", make)["errorMessage"]
+    allowed = ("iam:CreateInstanceProfile", arn), ("iam:AddRoleToInstanceProfile", arn)
+    function("maker-of-profiles", *allowed)
+    assert "errorType" not in invoke("maker-of-profiles", make)
+    assert "iam:PassRole" in invoke("maker-of-profiles", add)["errorMessage"]
+    function("passer", *allowed, ("iam:PassRole", inner))
+    assert "errorType" not in invoke("passer", add)
+    listed = iam.list_instance_profiles(PathPrefix=path)["InstanceProfiles"]
+    assert [role["RoleName"] for role in listed[0]["Roles"]] == ["inner"] and "Tags" not in listed[0]
+    found = iam.get_instance_profile(InstanceProfileName="held")["InstanceProfile"]
+    assert found["Tags"] == [{"Key": "a", "Value": "b"}]
+    refused("DeleteConflict", iam.delete_role, RoleName="inner")
+    refused("DeleteConflict", iam.delete_instance_profile, InstanceProfileName="held")
+    iam.remove_role_from_instance_profile(InstanceProfileName="held", RoleName="inner")
+    iam.delete_instance_profile(InstanceProfileName="held")
+    refused("NoSuchEntity", iam.get_instance_profile, InstanceProfileName="held")
+
+
+@check
+def users_are_known_by_path_and_boundary_and_go_after_their_keys_and_policies() -> None:
+    iam, boundary = server.client("iam"), "arn:aws:iam::aws:policy/ReadOnlyAccess"
+    arn = f"arn:aws:iam::{ACCOUNT}:user/users/*"
+    function("maker-of-users", ("iam:GetUser", arn))
+    iam.put_role_policy(RoleName="maker-of-users", PolicyName="create", PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Action": ["iam:CreateUser", "iam:PutUserPolicy"], "Resource": arn,
+            "Condition": {"StringEquals": {"iam:PermissionsBoundary": boundary}}}]}))
+    create = {"UserName": "bound", "Path": "/users/", "Tags": [{"Key": "a", "Value": "b"}]}
+    policy = {"UserName": "bound", "PolicyName": "own", "PolicyDocument": json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})}
+
+    def call(operation: str, given: dict) -> dict:
+        return invoke("maker-of-users", {"call": ["iam", operation], "with": given})
+
+    assert "not authorized" in call("create_user", create)["errorMessage"]
+    assert "errorType" not in call("create_user", {**create, "PermissionsBoundary": boundary})
+    assert "errorType" not in call("get_user", {"UserName": "bound"})
+    assert "errorType" not in call("put_user_policy", policy)
+    details = iam.get_account_authorization_details(Filter=["User"])["UserDetailList"]
+    bound = next(user for user in details if user["UserName"] == "bound")
+    assert bound["PermissionsBoundary"]["PermissionsBoundaryArn"] == boundary
+    assert "Tags" not in iam.list_users(PathPrefix="/users/")["Users"][0]
+    assert iam.get_user(UserName="bound")["User"]["Tags"] == [{"Key": "a", "Value": "b"}]
+    key = iam.create_access_key(UserName="bound")["AccessKey"]["AccessKeyId"]
+    iam.delete_access_key(UserName="bound", AccessKeyId=key)
+    refused("DeleteConflict", iam.delete_user, UserName="bound")
+    iam.delete_user_policy(UserName="bound", PolicyName="own")
+    iam.delete_user(UserName="bound")
+    refused("NoSuchEntity", iam.list_access_keys, UserName="bound")
+
+
+@check
+def an_issuer_is_asked_for_by_its_arn() -> None:
+    iam, arn = server.client("iam"), f"arn:aws:iam::{ACCOUNT}:oidc-provider/tokens.example.com"
+    function("asker", ("iam:GetOpenIDConnectProvider", arn))
+    ask = {"call": ["iam", "get_open_id_connect_provider"], "with": {"OpenIDConnectProviderArn": arn}}
+    assert "NoSuchEntity" in invoke("asker", ask)["errorMessage"]
+    iam.create_open_id_connect_provider(Url="https://tokens.example.com", ClientIDList=["sts.amazonaws.com"])
+    assert "ClientIDList" in invoke("asker", ask)["answered"]
+    other = {**ask, "with": {"OpenIDConnectProviderArn": arn.replace("tokens", "other")}}
+    assert "not authorized" in invoke("asker", other)["errorMessage"]
+
+
+@check
 def a_stack_applies_boundaries_and_refuses_bad_machines() -> None:
     cloudformation, iam = server.client("cloudformation"), server.client("iam")
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},
@@ -430,7 +509,8 @@ class Place:
         image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{self.name}:{tag}"
         return self.ecs.register_task_definition(
             family=self.name, networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
-            memory="512", containerDefinitions=[{"name": "app", "image": image}],
+            memory="512", containerDefinitions=[
+                {"name": "app", "image": image, "portMappings": [{"containerPort": 80}]}],
         )["taskDefinition"]["taskDefinitionArn"]
 
     def service_settings(self, tag: str) -> dict:
@@ -490,7 +570,7 @@ def a_lone_task_runs_once_for_its_token_and_ends_as_it_is_told() -> None:
         containerDefinitions=[container])["taskDefinition"]["taskDefinitionArn"]
     network = {"awsvpcConfiguration": {"subnets": [place.subnet], "securityGroups": [place.group]}}
     request = {"cluster": "lone", "taskDefinition": definition, "networkConfiguration": network,
-               "startedBy": "me", "tags": [{"key": "a", "value": "b"}]}
+               "launchType": "FARGATE", "startedBy": "me", "tags": [{"key": "a", "value": "b"}]}
 
     def found(arn: str, **more) -> dict:
         return ecs.describe_tasks(cluster="lone", tasks=[arn], **more)["tasks"][0]
@@ -537,6 +617,533 @@ def a_lone_task_runs_once_for_its_token_and_ends_as_it_is_told() -> None:
 
 
 @check
+def a_definition_is_refused_as_on_aws_and_answered_as_it_was_registered() -> None:
+    ecs = server.client("ecs")
+
+    def container(name: str, **more) -> dict:
+        return {"name": name, "image": "nginx", "memoryReservation": 64, **more}
+
+    def refusal(containers: list[dict], **more) -> str:
+        wanted = {"family": "refused", "requiresCompatibilities": ["EC2"], "networkMode": "bridge", **more}
+        return refused("ClientException", ecs.register_task_definition, **wanted,
+                       containerDefinitions=containers)
+
+    def after(condition: str, name: str = "b") -> dict:
+        return container("a", dependsOn=[{"containerName": name, "condition": condition}])
+
+    fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
+    host = [{"name": "data", "host": {"sourcePath": "/mnt/data"}}]
+    checked = {"healthCheck": {"command": ["CMD", "true"]}}
+    ports = [{"containerPort": 80, "hostPort": 8080}]
+    assert "'memory' or 'memoryReservation'" in refusal([{"name": "a", "image": "nginx"}])
+    assert "memoryReservation" in refusal([container("a", memory=32)])
+    assert "must match" in refusal([container("a", portMappings=ports)], networkMode="awsvpc")
+    assert "does not exist" in refusal([after("START", "c")])
+    assert "HEALTHY condition must have" in refusal([after("HEALTHY"), container("b")])
+    assert "cannot be an essential" in refusal([after("SUCCESS"), container("b")])
+    assert "cannot be an essential" in refusal([after("COMPLETE"), container("b")])
+    cycle = container("b", dependsOn=[{"containerName": "a", "condition": "START"}])
+    assert "cyclic" in refusal([after("START"), cycle])
+    assert "essential" in refusal([container("a", essential=False)])
+    assert "Unknown volume 'data'" in refusal(
+        [container("a", mountPoints=[{"sourceVolume": "data", "containerPath": "/data"}])])
+    assert "awslogs-region" in refusal([container("a", logConfiguration={
+        "logDriver": "awslogs", "options": {"awslogs-group": "x"}})])
+    assert "sourcePath" in refusal([container("a")], volumes=host, **fargate)
+    assert "'cpu' be defined" in refusal([container("a")], **{**fargate, "cpu": ""})
+    assert "sum of all" in refusal([container("a", cpu=200), container("b", cpu=57)], **fargate)
+    assert "greater than for the task" in refusal([container("a", memory=513)], **fargate)
+    wanted = [
+        {**after("HEALTHY"), "dockerLabels": {"traefik.http.routers.a": "b"}, "mountPoints": [
+            {"sourceVolume": "data", "containerPath": "/data"}], "portMappings": ports},
+        container("b", essential=False, memory=64, **checked)]
+    ecs.register_task_definition(family="instances", requiresCompatibilities=["EC2"], networkMode="bridge",
+                                 containerDefinitions=wanted, volumes=host)
+    made = ecs.describe_task_definition(taskDefinition="instances")["taskDefinition"]
+    assert (made["volumes"], made["networkMode"]) == (host, "bridge") and "memory" not in made
+    for name in ("dependsOn", "dockerLabels", "memoryReservation", "mountPoints"):
+        assert made["containerDefinitions"][0][name] == wanted[0][name], name
+    assert made["containerDefinitions"][0]["portMappings"] == [{**ports[0], "protocol": "tcp"}]
+
+
+class Given:
+    """A network, a cluster of two instances and a balancer that somebody else has, and a service on these."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name, self.ecs, self.ec2, self.elb = name, *map(server.client, ("ecs", "ec2", "elbv2"))
+        self.vpc = f"vpc-{number:017x}"
+        self.subnets = {kind: [f"subnet-{number:08x}{mark}{zone:08x}" for zone in range(2)]
+                        for kind, mark in (("public", "a"), ("private", "b"))}
+        self.text = json.dumps({
+            "apiVersion": "plinth/v1", "name": name, "network": {"vpc": self.vpc, **self.subnets},
+            "cluster": {"name": name, "existing": True, "capacity": "ec2"},
+            "loadBalancers": {"shared": {
+                "existing": True, "name": name, "type": "application", "scheme": "internet-facing",
+                "listeners": {"http": {"port": 80}, "https": {"port": 443}}}},
+            "dns": {f"{name}.example.com": {"records": {"@": "x"}}, "inside.example": {"private": True}},
+            "certificates": {"main": {"domain": f"x.{name}.example.net", "zone": f"{name}.example.net"},
+                             "other": {"domain": "elsewhere.example"}},
+            "deployers": {"ci": {"oidc": {"issuer": f"{name}.example.com", "subject": "repo:x"}},
+                          "old": {"user": True}}})
+        self.laid_out = server.control("POST", "given", {"spec": self.text})
+
+    def listener(self, port: int) -> dict:
+        balancer = self.elb.describe_load_balancers(Names=[self.name])["LoadBalancers"][0]
+        found = self.elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+        return next(each for each in found if each["Port"] == port)
+
+    def targets(self, kind: str = "instance") -> str:
+        arn = self.elb.create_target_group(
+            Name=f"{self.name}-{kind}", Protocol="HTTP", Port=80, VpcId=self.vpc,
+            TargetType=kind)["TargetGroups"][0]["TargetGroupArn"]
+        self.elb.create_rule(
+            ListenerArn=self.listener(80)["ListenerArn"], Priority=len(kind),
+            Conditions=[{"Field": "path-pattern", "Values": [f"/{kind}"]}],
+            Actions=[{"Type": "forward", "TargetGroupArn": arn}])
+        return arn
+
+    def define(self, family: str, port: int = 0, **more) -> str:
+        mapping = {"containerPort": 80, **({"hostPort": port} if port else {})}
+        return self.ecs.register_task_definition(**{
+            "family": family, "networkMode": "bridge", "requiresCompatibilities": ["EC2"],
+            "containerDefinitions": [{"name": "app", "image": "nginx", "memoryReservation": 64,
+                                      "portMappings": [mapping]}], **more,
+        })["taskDefinition"]["taskDefinitionArn"]
+
+    def service(self, name: str, **settings) -> dict:
+        if settings:
+            self.ecs.create_service(cluster=self.name, serviceName=name, **settings)
+        return self.ecs.describe_services(cluster=self.name, services=[name])["services"][0]
+
+    def tasks(self, **wanted) -> list[dict]:
+        arns = self.ecs.list_tasks(cluster=self.name, **wanted)["taskArns"]
+        return self.ecs.describe_tasks(cluster=self.name, tasks=arns)["tasks"] if arns else []
+
+    def ports(self, service: str) -> list[int]:
+        return sorted(binding["hostPort"] for task in self.tasks(serviceName=service)
+                      for binding in task["containers"][0]["networkBindings"])
+
+    def health(self, group: str) -> list[tuple]:
+        answer = self.elb.describe_target_health(TargetGroupArn=group)
+        return sorted((each["Target"]["Id"], each["Target"]["Port"], each["TargetHealth"]["State"],
+                       each["TargetHealth"].get("Reason")) for each in answer["TargetHealthDescriptions"])
+
+
+@check
+def what_a_spec_adopts_is_laid_out_once_as_somebody_elses() -> None:
+    given = Given("given", 1)
+    iam, route53, acm = server.client("iam"), server.client("route53"), server.client("acm")
+    assert len(given.laid_out) == 14, given.laid_out
+    before = inventory_of()
+    assert server.control("POST", "given", {"spec": given.text}) == []
+    assert inventory_of() == before
+    found = given.ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [given.vpc]}])["Subnets"]
+    assert {each["SubnetId"] for each in found} == {each for ids in given.subnets.values() for each in ids}
+    zones = {each["SubnetId"]: each["AvailabilityZone"] for each in found}
+    for ids in given.subnets.values():
+        assert [zones[each] for each in ids] == [f"{REGION}a", f"{REGION}b"]
+    assert given.ec2.describe_vpcs(VpcIds=[given.vpc])["Vpcs"][0]["CidrBlock"] == "10.40.0.0/16"
+
+    def ways_out(kind: str) -> list[str]:
+        tables = given.ec2.describe_route_tables(Filters=[
+            {"Name": "association.subnet-id", "Values": given.subnets[kind]}])["RouteTables"]
+        return [route.get("GatewayId", "")[:4] for table in tables for route in table["Routes"]
+                if route.get("DestinationCidrBlock") == "0.0.0.0/0"]
+
+    assert (ways_out("public"), ways_out("private")) == (["igw-", "igw-"], [])
+    names = [zone["Name"] for zone in route53.list_hosted_zones()["HostedZones"]]
+    assert {"given.example.com.", "given.example.net."} <= set(names)
+    assert not {"inside.example.", "elsewhere.example."} & set(names)
+    balancer = given.elb.describe_load_balancers(Names=["given"])["LoadBalancers"][0]
+    assert (balancer["VpcId"], balancer["Scheme"]) == (given.vpc, "internet-facing")
+    assert len(balancer["SecurityGroups"]) == 1
+    secure = given.listener(443)
+    certificate = acm.describe_certificate(CertificateArn=secure["Certificates"][0]["CertificateArn"])
+    assert certificate["Certificate"]["Status"] == "ISSUED" and secure["Protocol"] == "HTTPS"
+    assert secure["DefaultActions"][0]["FixedResponseConfig"]["StatusCode"] == "404"
+    rules = given.elb.describe_rules(ListenerArn=secure["ListenerArn"])["Rules"]
+    assert [rule["Priority"] for rule in rules] == ["1", "default"]
+    assert rules[0]["Conditions"][0]["HostHeaderConfig"]["Values"] == ["other.example.org"]
+    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/given.example.com"
+    assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider)["ClientIDList"] == [
+        "sts.amazonaws.com"]
+    joined = given.ecs.list_container_instances(cluster="given")["containerInstanceArns"]
+    described = given.ecs.describe_container_instances(cluster="given", containerInstances=joined)
+    ids = [each["ec2InstanceId"] for each in described["containerInstances"]]
+    instances = [each for reservation in given.ec2.describe_instances(InstanceIds=ids)["Reservations"]
+                 for each in reservation["Instances"]]
+    assert sorted(each["SubnetId"] for each in instances) == given.subnets["private"]
+    data = given.ec2.describe_instance_attribute(InstanceId=ids[0], Attribute="userData")["UserData"]["Value"]
+    assert b"ECS_CLUSTER=given" in base64.b64decode(data)
+    theirs = [record for record in before if given.name in record.name or record.name in (*ids, given.vpc)]
+    assert {"vpc", "cluster", "container-instance", "instance", "load-balancer", "listener", "hosted-zone",
+            "identity-provider"} <= {record.kind for record in theirs}, theirs
+    assert not any(tag.startswith("plinth:") for record in theirs for tag in record.tags)
+    refused("ClusterContainsContainerInstancesException", given.ecs.delete_cluster, cluster="given")
+
+
+def inventory_of() -> list[inventory.Record]:
+    os.environ.update(AWS_ENDPOINT_URL=server.endpoint, AWS_ACCESS_KEY_ID="test",
+                      AWS_SECRET_ACCESS_KEY="test")
+    return inventory.take(REGION)
+
+
+@check
+def tasks_on_instances_have_ports_and_targets_of_their_own() -> None:
+    given = Given("ports", 2)
+    group, of_addresses = given.targets(), given.targets("ip")
+    balancers = [{"targetGroupArn": group, "containerName": "app", "containerPort": 80}]
+    wrong = [{**balancers[0], "targetGroupArn": of_addresses}]
+    definition = given.define("dynamic")
+    settings = {"taskDefinition": definition, "desiredCount": 3, "loadBalancers": balancers}
+    assert "incompatible with the bridge" in refused(
+        "InvalidParameterException", given.service, name="app", **{**settings, "loadBalancers": wrong})
+    assert "container port 81" in refused("InvalidParameterException", given.service, name="app", **{
+        **settings, "loadBalancers": [{**balancers[0], "containerPort": 81}]})
+    place = {"awsvpcConfiguration": {"subnets": given.subnets["private"]}}
+    assert "not valid for the given networkMode" in refused(
+        "InvalidParameterException", given.service, name="app", **settings, networkConfiguration=place)
+    found = given.service("app", **settings)
+    assert (found["launchType"], found["runningCount"]) == ("EC2", 3), found
+    assert given.ports("app") == [32768, 32768, 32769]
+    health = given.health(group)
+    assert [(port, state) for _, port, state, _ in sorted(health, key=lambda each: each[1])] == [
+        (32768, "healthy"), (32768, "healthy"), (32769, "healthy")]
+    assert len({instance for instance, *_ in health}) == 2
+    known = given.ecs.list_container_instances(cluster="ports")["containerInstanceArns"]
+    assert {task["containerInstanceArn"] for task in given.tasks(serviceName="app")} == set(known)
+    # One port that is chosen is there once an instance.
+    found = given.service("fixed", taskDefinition=given.define("fixed", 8080), desiredCount=3,
+                          deploymentConfiguration={"minimumHealthyPercent": 50, "maximumPercent": 100})
+    assert (found["runningCount"], given.ports("fixed")) == (2, [8080, 8080])
+    event = next(each["message"] for each in found["events"] if "unable to place" in each["message"])
+    assert "no container instance met all of its requirements. The closest matching (container-" in event
+    assert "already using a port required by your task" in event
+    assert found["deployments"][0]["rolloutState"] == "IN_PROGRESS"
+    given.ecs.update_service(cluster="ports", service="fixed", desiredCount=2)
+    assert given.service("fixed")["deployments"][0]["rolloutState"] == "COMPLETED"
+    # A new revision has no room until one of the tasks before makes it, which half of them may.
+    given.ecs.update_service(cluster="ports", service="fixed", taskDefinition=given.define("fixed", 8080))
+    assert [each["rolloutState"] for each in given.service("fixed")["deployments"]] == ["COMPLETED"]
+    assert {task["taskDefinitionArn"][-8:] for task in given.tasks(serviceName="fixed")} == {"/fixed:2"}
+    given.ecs.update_service(
+        cluster="ports", service="fixed", taskDefinition=given.define("fixed", 8080),
+        deploymentConfiguration={"minimumHealthyPercent": 100, "maximumPercent": 200})
+    assert [each["runningCount"] for each in given.service("fixed")["deployments"]] == [0, 2]
+    # A port that the instance itself holds is none.
+    assert given.service("ssh", taskDefinition=given.define("ssh", 22), desiredCount=1)["runningCount"] == 0
+    run = given.ecs.run_task(cluster="ports", taskDefinition="ssh")
+    assert (run["tasks"], run["failures"][0]["reason"]) == ([], "RESOURCE:PORTS")
+    assert given.ecs.run_task(cluster="ports", taskDefinition=definition)["tasks"][0]["launchType"] == "EC2"
+    # With addresses of their own, as on Fargate.
+    alone = given.define("alone", networkMode="awsvpc")
+    assert "not supported for this launch type" in refused(
+        "InvalidParameterException", given.service, name="alone", taskDefinition=alone, desiredCount=1,
+        networkConfiguration={"awsvpcConfiguration": {**place["awsvpcConfiguration"],
+                                                      "assignPublicIp": "ENABLED"}})
+    given.service("alone", taskDefinition=alone, desiredCount=1, networkConfiguration=place,
+                  loadBalancers=wrong)
+    task = given.tasks(serviceName="alone")[0]
+    address = task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
+    assert given.health(of_addresses) == [(address, 80, "healthy", None)]
+    # One that drains keeps what it runs, and takes no more.
+    for status, count in (("DRAINING", 1), ("ACTIVE", 0)):
+        given.ecs.update_container_instances_state(
+            cluster="ports", containerInstances=known[:1], status=status)
+        run = given.ecs.run_task(cluster="ports", taskDefinition=given.define("ports-one", 9000), count=2)
+        assert (len(run["failures"]), given.service("app")["runningCount"]) == (count, 3), run
+    # What an instance ran goes with it.
+    lost = given.tasks(serviceName="app")[0]
+    described = given.ecs.describe_container_instances(
+        cluster="ports", containerInstances=[lost["containerInstanceArn"]])["containerInstances"][0]
+    given.ec2.terminate_instances(InstanceIds=[described["ec2InstanceId"]])
+    assert (given.service("app")["runningCount"], len(given.health(group))) == (3, 3)
+    stopped = given.ecs.describe_tasks(cluster="ports", tasks=[lost["taskArn"]])["tasks"][0]
+    assert described["ec2InstanceId"] in stopped["stoppedReason"]
+    for name in ("app", "fixed", "ssh", "alone"):
+        given.ecs.delete_service(cluster="ports", service=name, force=True)
+    assert given.health(group) == []
+
+
+@check
+def tasks_go_where_a_strategy_says() -> None:
+    ecs, place = server.client("ecs"), Place("strategy")
+    ecs.create_cluster(clusterName="strategy", capacityProviders=["FARGATE"])
+    network = {"awsvpcConfiguration": {"subnets": [place.subnet], "securityGroups": [place.group]}}
+    fargate = ecs.register_task_definition(
+        family="strategy", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
+        containerDefinitions=[{"name": "app", "image": "nginx"}])["taskDefinition"]["taskDefinitionArn"]
+    wanted = {"cluster": "strategy", "serviceName": "app", "taskDefinition": fargate, "desiredCount": 2,
+              "networkConfiguration": network}
+
+    def strategy(provider: str, **more) -> dict:
+        return {"capacityProviderStrategy": [{"capacityProvider": provider, "weight": 1, **more}]}
+
+    for refusal, more in (("not found", strategy("nobody")), ("not associated", strategy("FARGATE_SPOT")),
+                          ("both a launch type", {**strategy("FARGATE"), "launchType": "FARGATE"})):
+        assert refusal in refused("InvalidParameterException", ecs.create_service, **wanted, **more)
+    ecs.register_task_definition(
+        family="on-instances", requiresCompatibilities=["EC2"], networkMode="bridge",
+        containerDefinitions=[{"name": "app", "image": "nginx", "memory": 64}])
+    on_instances = {"cluster": "strategy", "taskDefinition": "on-instances"}
+    assert "launch_type FARGATE" in refused(
+        "InvalidParameterException", ecs.run_task, **on_instances, launchType="FARGATE")
+    assert "No Container Instances" in refused("InvalidParameterException", ecs.run_task, **on_instances)
+    # Without a provider no task is there before its place is; with one it waits for it.
+    ecs.create_service(**on_instances, serviceName="none", desiredCount=1)
+    found = ecs.describe_services(cluster="strategy", services=["none"])["services"][0]
+    assert (found["launchType"], found["pendingCount"]) == ("EC2", 0)
+    assert "Reason: No Container Instances were found in your cluster." in found["events"][0]["message"]
+    place.ec2.create_launch_template(
+        LaunchTemplateName="strategy", LaunchTemplateData={"InstanceType": "t3.small", "ImageId": "ami-1"})
+    server.client("autoscaling").create_auto_scaling_group(
+        AutoScalingGroupName="strategy", MinSize=0, MaxSize=0, VPCZoneIdentifier=place.subnet,
+        LaunchTemplate={"LaunchTemplateName": "strategy", "Version": "$Latest"})
+    group = server.client("autoscaling").describe_auto_scaling_groups(
+        AutoScalingGroupNames=["strategy"])["AutoScalingGroups"][0]["AutoScalingGroupARN"]
+    ecs.create_capacity_provider(name="of-strategy", autoScalingGroupProvider={"autoScalingGroupArn": group})
+    ecs.put_cluster_capacity_providers(
+        cluster="strategy", capacityProviders=["FARGATE", "FARGATE_SPOT", "of-strategy"],
+        defaultCapacityProviderStrategy=[{"capacityProvider": "FARGATE", "weight": 1, "base": 3},
+                                         {"capacityProvider": "FARGATE_SPOT", "weight": 3}])
+    ecs.create_service(**on_instances, serviceName="some", desiredCount=1, **strategy("of-strategy"))
+    found = ecs.describe_services(cluster="strategy", services=["some"])["services"][0]
+    assert (found["pendingCount"], found["runningCount"]) == (1, 0) and "launchType" not in found
+    assert "unable to place" in found["events"][0]["message"]
+    waiting = ecs.run_task(**on_instances, **strategy("of-strategy"))["tasks"][0]
+    assert (waiting["lastStatus"], waiting["capacityProviderName"]) == ("PROVISIONING", "of-strategy")
+    made = ecs.create_service(**{**wanted, "desiredCount": 7})["service"]
+    assert [each["capacityProvider"] for each in made["capacityProviderStrategy"]] == [
+        "FARGATE", "FARGATE_SPOT"]
+    arns = ecs.list_tasks(cluster="strategy", serviceName="app")["taskArns"]
+    providers = [task["capacityProviderName"] for task in ecs.describe_tasks(
+        cluster="strategy", tasks=arns)["tasks"]]
+    assert sorted(providers) == ["FARGATE"] * 4 + ["FARGATE_SPOT"] * 3
+
+
+@check
+def a_services_count_is_told_when_it_is_made_and_kept_when_it_is_left_out() -> None:
+    place = Place("count")
+    place.ecs.create_cluster(clusterName="count")
+    place.listen()
+    settings = {name: value for name, value in place.service_settings("x").items() if name != "desiredCount"}
+    refused("InvalidParameterException", place.ecs.create_service, **settings)
+    place.ecs.create_service(**settings, desiredCount=0)
+    place.ecs.update_service(cluster="count", service="app", desiredCount=3)
+    place.ecs.update_service(cluster="count", service="app", taskDefinition=place.define("y"))
+    assert place.service()["desiredCount"] == 3
+    deployment = place.service()["deployments"][0]["id"]
+    place.ecs.update_service(cluster="count", service="app", serviceRegistries=[])
+    assert place.service()["deployments"][0]["id"] == deployment
+    assert "does not support a desired count" in refused(
+        "InvalidParameterException", place.ecs.create_service, **{**settings, "serviceName": "other"},
+        desiredCount=1, schedulingStrategy="DAEMON")
+
+
+class Failing(Place):
+    """A service of a public image, which comes and goes as it is told."""
+
+    def __init__(self, name: str, desired: int = 1, breaker: bool = True, rollback: bool = True,
+                 **more) -> None:
+        super().__init__(name)
+        self.listen()
+        self.ecs.create_cluster(clusterName=name)
+        self.settings = {**self.service_settings("x"), "desiredCount": desired, "deploymentConfiguration": {
+            "deploymentCircuitBreaker": {"enable": breaker, "rollback": rollback}}, **more}
+
+    def define(self, tag: str) -> str:
+        return self.ecs.register_task_definition(
+            family=self.name, networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+            memory="512", containerDefinitions=[
+                {"name": "app", "image": f"nginx:{tag}", "portMappings": [{"containerPort": 80}]}],
+        )["taskDefinition"]["taskDefinitionArn"]
+
+    def create(self) -> dict:
+        self.ecs.create_service(**self.settings)
+        return self.service()
+
+    def update(self, tag: str, **more) -> str:
+        definition = self.define(tag)
+        self.ecs.update_service(cluster=self.name, service="app", taskDefinition=definition, **more)
+        return definition
+
+    def exits(self, code: int | None) -> None:
+        server.control("POST", "exits", {"family": self.name, "code": code, "log": ["ended"]})
+
+    def rollout(self) -> tuple:
+        first = self.service()["deployments"][0]
+        return first["rolloutState"], first["failedTasks"], first["rolloutStateReason"]
+
+    def stopped(self) -> list[dict]:
+        arns = self.ecs.list_tasks(cluster=self.name, serviceName="app", desiredStatus="STOPPED")["taskArns"]
+        return self.ecs.describe_tasks(cluster=self.name, tasks=arns)["tasks"]
+
+
+BROKEN = "ECS deployment circuit breaker: tasks failed to start."
+
+
+@check
+def a_deployment_whose_tasks_fail_is_ended_and_the_one_before_comes_back() -> None:
+    place = Failing("first")
+    place.exits(1)
+    place.create()
+    assert place.rollout() == ("FAILED", 3, BROKEN)
+    assert place.rollout() == ("FAILED", 3, BROKEN) and len(place.stopped()) == 3
+    for task in place.stopped():
+        assert (task["stopCode"], task["stoppedReason"], task["containers"][0]["exitCode"]) == (
+            "EssentialContainerExited", "Essential container in task exited", 1)
+    place.exits(None)
+    place.update("mended")
+    assert place.rollout()[:2] == ("COMPLETED", 0)
+
+    place = Failing("back", desired=8)
+    good = place.create()["taskDefinition"]
+    steady = place.service()["deployments"][0]["id"]
+    place.exits(137)
+    place.update("bad", loadBalancers=[], platformVersion="1.4.0")
+    found = place.service()
+    assert (found["platformVersion"], found["loadBalancers"]) == ("LATEST", place.settings["loadBalancers"])
+    assert (found["taskDefinition"], found["runningCount"], len(place.stopped())) == (good, 8, 8)
+    assert [each["taskDefinition"] for each in found["deployments"]] == [good]
+    assert found["deployments"][0]["id"] != steady and place.rollout()[0] == "COMPLETED"
+    words = [event["message"] for event in found["events"]]
+    assert any(word.endswith("deployment failed: tasks failed to start.") for word in words)
+    assert f"(service app) rolling back to deployment {steady}." in words
+    assert place.health() == ["healthy"] * 8
+
+    place = Failing("stays", rollback=False)
+    place.create()
+    place.exits(2)
+    bad = place.update("bad")
+    found = place.service()
+    assert place.rollout() == ("FAILED", 3, BROKEN) and found["taskDefinition"] == bad
+    assert [each["runningCount"] for each in found["deployments"]] == [0, 1]
+    assert found["deployments"][1]["rolloutState"] == "COMPLETED"
+
+    place = Failing("forever", breaker=False)
+    place.exits(1)
+    place.create()
+    first, second = place.rollout(), place.rollout()
+    assert (first[0], second[0]) == ("IN_PROGRESS", "IN_PROGRESS") and 3 <= first[1] < second[1]
+    place.exits(None)
+    assert place.rollout()[0] == "COMPLETED"
+
+    place = Failing("pulls")
+    place.settings["taskDefinition"] = Place.define(place, "absent")
+    place.create()
+    assert place.rollout() == ("FAILED", 3, BROKEN)
+    assert "CannotPullContainerError" in place.stopped()[0]["stoppedReason"]
+
+
+@check
+def a_deployment_fails_and_goes_back_in_its_time() -> None:
+    server.control("POST", "scale", {"scale": 0.005})
+    try:
+        place = Failing("slowly")
+        good = place.create()["taskDefinition"]
+        until(lambda: place.rollout()[0] == "COMPLETED")
+        place.exits(1)
+        bad = place.update("bad")
+        steps = []
+        until(lambda: steps.append(place.service()["deployments"]) or "rolling back" in
+              steps[-1][0]["rolloutStateReason"])
+        failed = [step[0]["failedTasks"] for step in steps[:-1]]
+        assert set(failed) == {0, 1, 2} and failed == sorted(failed), failed
+        back, ended, *_ = steps[-1]
+        seen = [tuple(each[name] for name in ("taskDefinition", "rolloutState", "status"))
+                for each in (back, ended)]
+        assert seen == [(good, "IN_PROGRESS", "PRIMARY"), (bad, "FAILED", "ACTIVE")], seen
+        assert ended["rolloutStateReason"] == BROKEN and place.service()["taskDefinition"] == good
+        until(lambda: place.rollout()[0] == "COMPLETED")
+        assert len(place.service()["deployments"]) == 1
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+
+
+@check
+def targets_that_fail_their_checks_end_their_tasks() -> None:
+    place = Failing("ill", healthCheckGracePeriodSeconds=60)
+    place.create()
+    assert place.health() == ["healthy"]
+    server.control("POST", "unhealthy", {"targetGroup": "ill", "reason": "Target.ResponseCodeMismatch"})
+    health = place.elb.describe_target_health(TargetGroupArn=place.targets)["TargetHealthDescriptions"][0]
+    assert (health["TargetHealth"]["State"], health["TargetHealth"]["Reason"]) == (
+        "unhealthy", "Target.ResponseCodeMismatch")
+    # A deployment that was completed doesn't fail any more; its tasks are replaced.
+    assert place.rollout()[:2] == ("COMPLETED", 0) and len(place.stopped()) >= 1
+    assert place.stopped()[0]["stoppedReason"] == (
+        f"Task failed ELB health checks in (target-group {place.targets})")
+    assert any("is unhealthy in (target-group" in event["message"] for event in place.service()["events"])
+    server.control("POST", "unhealthy", {"targetGroup": "ill", "healthy": True})
+    assert place.health() == ["healthy"]
+    good = place.service()["taskDefinition"]
+    server.control("POST", "unhealthy", {"targetGroup": "ill", "new": True})
+    assert place.health() == ["healthy"]
+    place.update("bad")
+    assert place.service()["taskDefinition"] == good and place.rollout()[0] == "COMPLETED"
+    # Where the one before fails as well, ECS goes back once.
+    server.control("POST", "unhealthy", {"targetGroup": "ill"})
+    place.update("worse")
+    assert place.service()["taskDefinition"] == good and place.rollout()[0] == "FAILED"
+    words = [event["message"] for event in place.service()["events"]]
+    assert len([word for word in words if "rolling back" in word]) == 2, words
+    server.control("POST", "unhealthy", {"targetGroup": "ill", "healthy": True})
+    server.control("POST", "scale", {"scale": 0.01})
+    try:
+        slow = Failing("grace", healthCheckGracePeriodSeconds=200, rollback=False)
+        server.control("POST", "unhealthy", {"targetGroup": "grace", "reason": "Target.Timeout"})
+        slow.create()
+        until(lambda: slow.service()["runningCount"] == 1)
+        begun = time.time()
+        assert slow.rollout()[:2] == ("IN_PROGRESS", 0)
+        until(lambda: slow.rollout()[1] == 1)
+        assert 1.5 < time.time() - begun < 4
+        server.control("POST", "unhealthy", {"targetGroup": "grace", "healthy": True})
+        until(lambda: slow.rollout()[0] == "COMPLETED")
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+        server.control("POST", "unhealthy", {"targetGroup": "grace", "healthy": True})
+
+
+@check
+def a_services_tasks_are_in_cloud_map_while_they_run() -> None:
+    place, discovery = Failing("mapped", desired=2), server.client("servicediscovery")
+    asked = discovery.create_private_dns_namespace(Name="mapped.internal", Vpc=place.vpc)["OperationId"]
+    home = discovery.get_operation(OperationId=asked)["Operation"]["Targets"]["NAMESPACE"]
+    service = discovery.create_service(Name="app", NamespaceId=home, DnsConfig={
+        "DnsRecords": [{"Type": "A", "TTL": 10}]})["Service"]
+
+    def known() -> dict[str, str]:
+        listed = discovery.list_instances(ServiceId=service["Id"])["Instances"]
+        return {each["Id"]: each["Attributes"]["AWS_INSTANCE_IPV4"] for each in listed}
+
+    def running() -> dict[str, str]:
+        arns = place.ecs.list_tasks(cluster="mapped", serviceName="app")["taskArns"]
+        tasks = place.ecs.describe_tasks(cluster="mapped", tasks=arns)["tasks"] if arns else []
+        return {task["taskArn"].rsplit("/", 1)[-1]:
+                task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"] for task in tasks}
+
+    registries = [{"registryArn": service["Arn"]}]
+    place.settings["serviceRegistries"] = registries
+    assert place.create()["serviceRegistries"] == registries
+    first = running()
+    assert len(first) == 2 and known() == first
+    place.ecs.stop_task(cluster="mapped", task=next(iter(first)))
+    assert place.service()["runningCount"] == 2 and known() == running() != first
+    # Another registry, or none, makes new tasks.
+    place.ecs.update_service(cluster="mapped", service="app", serviceRegistries=[])
+    assert place.service()["serviceRegistries"] == [] and known() == {} and len(running()) == 2
+    place.ecs.update_service(cluster="mapped", service="app", serviceRegistries=registries)
+    assert known() == running() and len(known()) == 2
+    place.ecs.delete_service(cluster="mapped", service="app", force=True)
+    assert known() == {}
+    given = Given("mapped-given", 3)
+    bridge = {"taskDefinition": given.define("mapped-bridge"), "desiredCount": 1}
+    assert "'host' or 'bridge' for networkMode" in refused(
+        "InvalidParameterException", given.service, name="app", **bridge, serviceRegistries=registries)
+
+
+@check
 def fargate_takes_only_its_own_sizes() -> None:
     ecs = server.client("ecs")
     wanted = {"family": "sizes", "requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc",
@@ -562,6 +1169,10 @@ def a_secret_without_a_value_has_none_and_a_deleted_ones_name_is_taken() -> None
     secrets.put_secret_value(**put)
     refused("ResourceExistsException", secrets.put_secret_value, **{**put, "SecretString": "two"})
     assert secrets.get_secret_value(SecretId="empty")["SecretString"] == "one"
+    secrets.put_secret_value(**{**put, "SecretString": "two", "ClientRequestToken": "1" * 32})
+    assert secrets.put_secret_value(**put)["VersionStages"] == ["AWSPREVIOUS"]
+    assert secrets.get_secret_value(SecretId="empty")["SecretString"] == "two"
+    assert secrets.get_secret_value(SecretId="empty", VersionId="0" * 32)["SecretString"] == "one"
     secrets.delete_secret(SecretId="empty")
     refused("InvalidRequestException", secrets.create_secret, Name="empty")
 
@@ -591,6 +1202,119 @@ def balancers_are_refused_and_repeated_as_on_aws() -> None:
     api.delete_vpc_link(vpcLinkId=link)
     place.elb.delete_load_balancer(LoadBalancerArn=arn)
     place.ec2.delete_subnet(SubnetId=place.subnet)
+
+
+class Shared:
+    """An application balancer with a listener that answers 404, and a target group."""
+
+    def __init__(self, name: str) -> None:
+        place = Place(name)
+        self.elb, self.targets = place.elb, [self.group(place, f"{name}-{each}") for each in ("one", "two")]
+        self.balancer = self.elb.create_load_balancer(
+            Name=f"{name}-shared", Type="application", Scheme="internal", Subnets=[place.subnet],
+            SecurityGroups=[place.group])["LoadBalancers"][0]["LoadBalancerArn"]
+
+    @staticmethod
+    def group(place: Place, name: str) -> str:
+        return place.elb.create_target_group(
+            Name=name, Protocol="HTTP", Port=80, VpcId=place.vpc,
+            TargetType="ip")["TargetGroups"][0]["TargetGroupArn"]
+
+    def settings(self, port: int, *certificates: str, **more) -> dict:
+        return {"LoadBalancerArn": self.balancer, "Port": port, "Protocol": "HTTPS" if certificates else "HTTP",
+                "Certificates": [{"CertificateArn": each} for each in certificates], "DefaultActions": [
+                    {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}], **more}
+
+    def listen(self, port: int, *certificates: str) -> str:
+        return self.elb.create_listener(**self.settings(port, *certificates))["Listeners"][0]["ListenerArn"]
+
+    def rule(self, listener: str, priority: int, group: int) -> dict:
+        return {"ListenerArn": listener, "Priority": priority,
+                "Conditions": [{"Field": "path-pattern", "PathPatternConfig": {"Values": [f"/{priority}"]}}],
+                "Actions": [{"Type": "forward", "TargetGroupArn": self.targets[group]}]}
+
+    def senders(self, group: int) -> list[str]:
+        found = self.elb.describe_target_groups(TargetGroupArns=[self.targets[group]])["TargetGroups"]
+        return found[0]["LoadBalancerArns"]
+
+
+@check
+def a_listener_takes_issued_certificates_one_a_call_and_keeps_those_beside_its_own() -> None:
+    shared, acm = Shared("secure"), server.client("acm")
+    names = ("first.test", "second.test", "third.test")
+    arns = [acm.request_certificate(DomainName=name, ValidationMethod="DNS")["CertificateArn"]
+            for name in names]
+    # Each refusal is tried before its name's record is there.
+    refused("UnsupportedCertificate", shared.elb.create_listener, **shared.settings(443, arns[0]))
+    refused("CertificateNotFound", shared.elb.create_listener, **shared.settings(443, arns[0] + "0"))
+    refused("ValidationError", shared.elb.create_listener, **shared.settings(443, Protocol="HTTPS"))
+    server.control("POST", "domains", {"domain": names[0]})
+    listener = shared.listen(443, arns[0])
+    one, two = [{"CertificateArn": arns[1]}], [{"CertificateArn": arn} for arn in arns[1:]]
+    for change in (shared.elb.add_listener_certificates, shared.elb.modify_listener):
+        refused("UnsupportedCertificate", change, ListenerArn=listener, Certificates=one)
+    for name in names:
+        server.control("POST", "domains", {"domain": name})
+    refused("ValidationError", shared.elb.add_listener_certificates, ListenerArn=listener, Certificates=two)
+    for _ in range(2):
+        shared.elb.add_listener_certificates(ListenerArn=listener, Certificates=one)
+
+    def beside() -> list[str]:
+        found = shared.elb.describe_listener_certificates(ListenerArn=listener)["Certificates"]
+        return [each["CertificateArn"] for each in found if not each["IsDefault"]]
+
+    def own() -> list[str]:
+        found = shared.elb.describe_listeners(ListenerArns=[listener])["Listeners"][0]["Certificates"]
+        return [each["CertificateArn"] for each in found]
+
+    assert (own(), beside()) == (arns[:1], arns[1:2])
+    shared.elb.modify_listener(ListenerArn=listener, Certificates=two[1:])
+    assert (own(), beside()) == (arns[2:], arns[1:2])
+    refused("OperationNotPermitted", shared.elb.remove_listener_certificates, ListenerArn=listener,
+            Certificates=two[1:])
+    refused("ValidationError", shared.elb.remove_listener_certificates, ListenerArn=listener, Certificates=two)
+    shared.elb.remove_listener_certificates(ListenerArn=listener, Certificates=one)
+    assert beside() == []
+    shared.elb.delete_listener(ListenerArn=listener)
+    for arn in arns:
+        acm.delete_certificate(CertificateArn=arn)
+
+
+@check
+def rules_have_numbers_of_their_own_change_places_and_say_which_balancer_sends_to_a_group() -> None:
+    shared = Shared("ordered")
+    listener = shared.listen(80)
+    assert shared.senders(0) == []
+    first, second = (shared.elb.create_rule(**shared.rule(listener, number, number - 1))["Rules"][0]["RuleArn"]
+                     for number in (1, 2))
+    refused("PriorityInUse", shared.elb.create_rule, **shared.rule(listener, 2, 0))
+    assert shared.senders(0) == shared.senders(1) == [shared.balancer]
+
+    def order(**numbers: int) -> dict:
+        arns = {"first": first, "second": second}
+        return {"RulePriorities": [{"RuleArn": arns[name], "Priority": number}
+                                   for name, number in numbers.items()]}
+
+    refused("PriorityInUse", shared.elb.set_rule_priorities, **order(first=2))
+    shared.elb.set_rule_priorities(**order(first=2, second=1))
+    rules = shared.elb.describe_rules(ListenerArn=listener)["Rules"]
+    assert {rule["RuleArn"]: rule["Priority"] for rule in rules if not rule["IsDefault"]} == {
+        first: "2", second: "1"}
+    shared.elb.modify_rule(RuleArn=first, Actions=shared.rule(listener, 2, 1)["Actions"])
+    assert (shared.senders(0), shared.senders(1)) == ([], [shared.balancer])
+    for rule in (first, second):
+        shared.elb.delete_rule(RuleArn=rule)
+    assert shared.senders(1) == []
+    refused("RuleNotFound", shared.elb.delete_rule, RuleArn=first)
+
+
+@check
+def a_network_balancers_check_says_what_is_well() -> None:
+    place = Place("well")
+    checked = {"HealthCheckProtocol": "HTTP", "HealthCheckPath": "/", "HealthCheckPort": "9000"}
+    place.elb.modify_target_group(TargetGroupArn=place.targets, Matcher={"HttpCode": "200-299"}, **checked)
+    found = place.elb.describe_target_groups(TargetGroupArns=[place.targets])["TargetGroups"][0]
+    assert (found["Matcher"], found["HealthCheckPort"]) == ({"HttpCode": "200-299"}, "9000"), found
 
 
 @check
@@ -844,24 +1568,36 @@ def with_a_scale_nothing_is_ready_at_once() -> None:
         settings = place.service_settings("x")
         public = place.ecs.register_task_definition(
             family="public", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
-            memory="512", containerDefinitions=[{"name": "app", "image": "nginx"}],
+            memory="512", containerDefinitions=[
+                {"name": "app", "image": "nginx", "portMappings": [{"containerPort": 80}]}],
         )["taskDefinition"]["taskDefinitionArn"]
         place.ecs.create_service(**{**settings, "taskDefinition": public})
         nat = ec2.create_nat_gateway(SubnetId=place.subnet, ConnectivityType="private")["NatGateway"]
         endpoint = ec2.create_vpc_endpoint(
             VpcId=place.vpc, ServiceName=f"com.amazonaws.{REGION}.logs", VpcEndpointType="Interface",
             SubnetIds=[place.subnet])["VpcEndpoint"]
-        link = api.create_vpc_link(name="lagging", targetArns=[place.balancer["LoadBalancerArn"]])
+        assert (nat["State"], endpoint["State"]) == ("pending", "pending"), (nat, endpoint)
+        assert place.service()["deployments"][0]["rolloutState"] == "IN_PROGRESS"
+        targets = [place.balancer["LoadBalancerArn"]]
+        early = api.create_vpc_link(name="early", targetArns=targets)
+        assert early["status"] == "FAILED" and "not in active state" in early["statusMessage"], early
+
+        def balancer() -> str:
+            return place.elb.describe_load_balancers(Names=["lagging"])["LoadBalancers"][0]["State"]["Code"]
+
+        assert balancer() == "provisioning"
+        until(lambda: balancer() == "active")
+        assert api.get_vpc_link(vpcLinkId=early["id"])["status"] == "FAILED"
+        link = api.create_vpc_link(name="lagging", targetArns=targets)
+        assert link["status"] == "PENDING", link
 
         def state() -> tuple:
             found = ec2.describe_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"]])["VpcEndpoints"][0]
             return (ec2.describe_nat_gateways(NatGatewayIds=[nat["NatGatewayId"]])["NatGateways"][0]["State"],
                     found["State"], api.get_vpc_link(vpcLinkId=link["id"])["status"],
-                    place.elb.describe_load_balancers(Names=["lagging"])["LoadBalancers"][0]["State"]["Code"],
                     place.service()["deployments"][0]["rolloutState"])
 
-        assert state() == ("pending", "pending", "PENDING", "provisioning", "IN_PROGRESS"), state()
-        until(lambda: state() == ("available", "available", "AVAILABLE", "active", "COMPLETED"))
+        until(lambda: state() == ("available", "available", "AVAILABLE", "COMPLETED"))
         ec2.delete_nat_gateway(NatGatewayId=nat["NatGatewayId"])
         assert state()[0] == "deleting"
         until(lambda: state()[0] == "deleted")
@@ -1118,6 +1854,498 @@ def who_makes_a_function_passes_its_role_and_reads_its_code_and_its_tags() -> No
         assert key in answered and len({"Tags", "TagsError"} & set(answered)) == 1, answered
 
 
+def scheduled(group: str, role_arn: str, target: str, expression: str, **more) -> dict:
+    """What `CreateSchedule` is told of a schedule that starts this."""
+    return {"Name": "one", "GroupName": group, "ScheduleExpression": expression,
+            "FlexibleTimeWindow": {"Mode": "OFF"}, **more,
+            "Target": {"Arn": target, "RoleArn": role_arn, "Input": '{"a": 1}', **more.pop("Target", {})}}
+
+
+@check
+def a_schedule_group_is_made_once_and_goes_with_its_schedules_in_its_time() -> None:
+    scheduler, arn = server.client("scheduler"), role("scheduling")
+    tags = [{"Key": "a", "Value": "b"}]
+    make = {"Name": "group", "Tags": tags, "ClientToken": "one"}
+    made = scheduler.create_schedule_group(**make)["ScheduleGroupArn"]
+    assert scheduler.create_schedule_group(**make)["ScheduleGroupArn"] == made
+    refused("ConflictException", scheduler.create_schedule_group, Name="group")
+    assert scheduler.list_tags_for_resource(ResourceArn=made)["Tags"] == tags
+    one = scheduler.create_schedule(**scheduled("group", arn, "arn:aws:states:x", "rate(1 day)"))
+    refused("ValidationException", scheduler.list_tags_for_resource, ResourceArn=one["ScheduleArn"])
+    policy = scheduler.get_schedule(GroupName="group", Name="one")["Target"]["RetryPolicy"]
+    assert policy == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+    server.control("POST", "scale", {"scale": 0.05})
+    try:
+        scheduler.delete_schedule_group(Name="group")
+        assert scheduler.get_schedule_group(Name="group")["State"] == "DELETING"
+        assert scheduler.list_schedules(GroupName="group")["Schedules"] == []
+        refused("ConflictException", scheduler.create_schedule_group, Name="group")
+        refused("ConflictException", scheduler.create_schedule,
+                **scheduled("group", arn, "arn:aws:states:x", "rate(1 day)"))
+        until(lambda: not scheduler.list_schedule_groups(NamePrefix="group")["ScheduleGroups"])
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+    refused("ResourceNotFoundException", scheduler.get_schedule_group, Name="group")
+    refused("ResourceNotFoundException", scheduler.list_schedules, GroupName="group")
+    scheduler.create_schedule_group(Name="group")
+    assert not scheduler.list_tags_for_resource(ResourceArn=made)["Tags"]
+
+
+@check
+def a_schedule_has_times_that_there_are_and_a_role_that_is_handed_on() -> None:
+    scheduler, iam = server.client("scheduler"), server.client("iam")
+    scheduler.create_schedule_group(Name="timed")
+    starter, trust = role("timed-starter"), {"Version": "2012-10-17", "Statement": []}
+    make = scheduled("timed", starter, "arn:aws:states:x", "rate(1 day)")
+    for wrong in ("cron(0 1 * * * *)", "cron(71 8 1 * ? *)", "cron(0 dummy ? * MON-FRI *)",
+                  "rate(10 seconds)", "rate( 10 minutes )", "at(2021-12-31)", "cron(0 0 1- * ? *)"):
+        words = refused("ValidationException", scheduler.create_schedule,
+                        **{**make, "ScheduleExpression": wrong})
+        assert words == f"Invalid Schedule Expression {wrong}.", words
+    refused("ValidationException", scheduler.create_schedule, **make,
+            ScheduleExpressionTimezone="Mars/Olympus")
+    past = datetime.now(UTC) - timedelta(hours=1)
+    refused("ValidationException", scheduler.create_schedule, **make, StartDate=past)
+    closed = iam.create_role(RoleName="closed", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    assert "to assume the role" in refused(
+        "ValidationException", scheduler.create_schedule,
+        **scheduled("timed", closed, "arn:aws:states:x", "rate(1 day)"))
+    for right in ("cron(0/15 10-16 ? * mon-fri 2030)", "cron(0 0 LW * ? *)", "cron(0 0 ? * 6#3 *)",
+                  "rate(1 days)"):
+        scheduler.create_schedule(**{**make, "Name": "right", "ScheduleExpression": right})
+        scheduler.delete_schedule(Name="right", GroupName="timed")
+    one = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/timed-by/one"
+    group = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/timed-by"
+    allowed = [("scheduler:CreateSchedule", one), ("iam:PassRole", starter),
+               ("scheduler:CreateScheduleGroup", group), ("scheduler:TagResource", group),
+               ("scheduler:DeleteScheduleGroup", group),
+               ("scheduler:DeleteSchedule", one.replace("/one", "/*"))]
+    calls = {"create_schedule_group": {"Name": "timed-by", "Tags": [{"Key": "a", "Value": "b"}]},
+             "create_schedule": {**make, "GroupName": "timed-by"},
+             "delete_schedule_group": {"Name": "timed-by"}}
+    for missing in (None, *allowed):
+        name = f"timed-without-{missing[0].split(':')[1]}" if missing else "timed-with-all"
+        function(name, *(each for each in allowed if each != missing))
+        answers = [invoke(name, {"call": ["scheduler", call], "with": given})
+                   for call, given in calls.items()]
+        denied = [answer["errorMessage"] for answer in answers if "errorType" in answer]
+        assert bool(denied) == bool(missing), denied
+        assert not missing or any(missing[0] in message for message in denied), (missing, denied)
+        if scheduler.list_schedule_groups(NamePrefix="timed-by")["ScheduleGroups"]:
+            scheduler.delete_schedule_group(Name="timed-by")
+
+
+@check
+def a_schedule_that_is_due_starts_its_machine_by_the_clock_of_its_zone_or_says_why_not() -> None:
+    scheduler, sqs, sfn = (server.client(each) for each in ("scheduler", "sqs", "stepfunctions"))
+    arn = machine("timed", {"Done": {"Type": "Succeed"}})
+    queue = sqs.create_queue(QueueName="unstarted")["QueueUrl"]
+    letters = f"arn:aws:sqs:{REGION}:{ACCOUNT}:unstarted"
+    starter = role("due-starter", ("states:StartExecution", arn))
+    unable = role("due-unable", ("sqs:SendMessage", letters))
+    scheduler.create_schedule_group(Name="due")
+    soon = datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(seconds=2)
+    at = {"expression": f"at({soon:%Y-%m-%dT%H:%M:%S})", "ScheduleExpressionTimezone": "Asia/Tokyo"}
+    scheduler.create_schedule(**scheduled("due", starter, arn, **at))
+    dead = {"Name": "two", "Target": {"DeadLetterConfig": {"Arn": letters}}}
+    scheduler.create_schedule(**scheduled("due", unable, arn, **at, **dead))
+    started = until(lambda: sfn.list_executions(stateMachineArn=arn)["executions"], 15)
+    given = sfn.describe_execution(executionArn=started[0]["executionArn"])["input"]
+    assert json.loads(given) == {"a": 1}
+    receive = {"QueueUrl": queue, "MessageAttributeNames": ["All"]}
+    letter = until(lambda: sqs.receive_message(**receive).get("Messages"))[0]
+    assert json.loads(letter["Body"]) == {"a": 1}
+    attributes = {name: each["StringValue"] for name, each in letter["MessageAttributes"].items()}
+    assert attributes["ERROR_CODE"] == "AccessDeniedException" and attributes["TARGET_ARN"] == arn
+    time.sleep(2)
+    assert len(sfn.list_executions(stateMachineArn=arn)["executions"]) == 1
+
+
+@check
+def a_schedule_is_due_by_the_clocks_of_its_zone() -> None:
+    friday, day = datetime(2026, 10, 23, 12, tzinfo=UTC), timedelta(days=1)
+    later = friday + 7 * day
+
+    def due(expression: str, after: datetime | None, made: datetime = friday, **more) -> list:
+        return [{"ScheduleExpression": expression, "ScheduleExpressionTimezone": "Europe/Berlin",
+                 "LastModificationDate": made.timestamp(), **more}, after and after.timestamp()]
+
+    asked = {
+        # Over the weekend Berlin's clocks are put back, and five o'clock comes an hour later.
+        datetime(2026, 10, 26, 4, tzinfo=UTC): due("cron(0 5 ? * MON-FRI *)", None),
+        datetime(2026, 10, 23, 3, tzinfo=UTC): due("cron(0 5 ? * FRI *)", None, friday - day),
+        friday: due("rate(1 day)", None),
+        later: due("rate(7 days)", None, StartDate=later.timestamp()),
+        later + 7 * day: due("rate(7 days)", later, StartDate=later.timestamp()),
+        None: due("at(2026-10-23T14:00:00)", friday),
+    }
+    ask = ("import json, sys; from infra.local.scheduler import next_time; "
+           "print(json.dumps([next_time(*each) for each in json.load(sys.stdin)]))")
+    told = subprocess.run([sys.executable, "-c", ask], input=json.dumps(list(asked.values())), text=True,
+                          stdout=subprocess.PIPE, check=True)
+    assert json.loads(told.stdout) == [moment and moment.timestamp() for moment in asked], told.stdout
+
+
+def cloud_map(action: str, **arguments) -> dict:
+    return getattr(server.client("servicediscovery"), action)(**arguments)
+
+
+def operation(answer: dict) -> dict:
+    return cloud_map("get_operation", OperationId=answer["OperationId"])["Operation"]
+
+
+def namespace(vpc: str, name: str, token: str = "once") -> dict:
+    return cloud_map("create_private_dns_namespace", Name=name, Vpc=vpc, CreatorRequestId=token,
+                     Tags=[{"Key": "a", "Value": "b"}])
+
+
+@check
+def a_namespace_brings_its_zone_and_goes_after_its_services() -> None:
+    ec2, route53 = server.client("ec2"), server.client("route53")
+    vpc, other = (ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"] for _ in range(2))
+    identity = operation(namespace(vpc, "names.internal"))["Targets"]["NAMESPACE"]
+    found = cloud_map("get_namespace", Id=identity)["Namespace"]
+    tags = cloud_map("list_tags_for_resource", ResourceARN=found["Arn"])["Tags"]
+    assert tags == [{"Key": "a", "Value": "b"}]
+    zone = route53.get_hosted_zone(Id=found["Properties"]["DnsProperties"]["HostedZoneId"])
+    assert (zone["HostedZone"]["Name"], zone["VPCs"][0]["VPCId"]) == ("names.internal.", vpc)
+    refused("NamespaceAlreadyExists", namespace, vpc=vpc, name="names.internal")
+    assert operation(namespace(other, "names.internal"))["Status"] == "SUCCESS"
+    named = [{"Name": "TYPE", "Values": ["DNS_PRIVATE"]}, {"Name": "NAME", "Values": ["names.internal"]}]
+    assert len(cloud_map("list_namespaces", Filters=named)["Namespaces"]) == 2
+    assert cloud_map("list_namespaces", Filters=[{"Name": "TYPE", "Values": ["HTTP"]}])["Namespaces"] == []
+
+    # A name that the VPC has already, or a VPC that isn't there, is told by the operation.
+    route53.create_hosted_zone(Name="taken.internal", CallerReference="taken",
+                               VPC={"VPCRegion": REGION, "VPCId": vpc})
+    begun = time.time() - 1
+    failed = operation(namespace(vpc, "taken.internal"))
+    assert (failed["Status"], failed["ErrorCode"]) == ("FAIL", "CANNOT_CREATE_HOSTED_ZONE")
+    assert f"{vpc} in region {REGION} has already been associated" in failed["ErrorMessage"]
+    assert operation(namespace("vpc-0", "nowhere.internal"))["Status"] == "FAIL"
+    filters = [{"Name": "TYPE", "Values": ["CREATE_NAMESPACE"]}, {"Name": "STATUS", "Values": ["FAIL"]}]
+    dates = {"Name": "UPDATE_DATE", "Condition": "BETWEEN"}
+    for since, count in ((begun, 2), (begun + 60, 0)):
+        between = {**dates, "Values": [str(int(since)), str(int(since + 60))]}
+        listed = cloud_map("list_operations", Filters=[*filters, between])["Operations"]
+        assert len(listed) == count and all(set(each) == {"Id", "Status"} for each in listed)
+
+    settings = {"Name": "api", "NamespaceId": identity,
+                "DnsConfig": {"DnsRecords": [{"Type": "A", "TTL": 15}]}}
+    made = cloud_map("create_service", CreatorRequestId="one", Tags=[{"Key": "c", "Value": "d"}], **settings)
+    again = cloud_map("create_service", CreatorRequestId="one", **settings)
+    assert made["Service"]["Id"] == again["Service"]["Id"]
+    refused("ServiceAlreadyExists", cloud_map, action="create_service", CreatorRequestId="two", **settings)
+    in_other = [{"Name": "NAMESPACE_ID", "Values": ["ns-other"]}]
+    assert cloud_map("list_services", Filters=in_other)["Services"] == []
+    assert [each["InstanceCount"] for each in cloud_map("list_services", Filters=[
+        {"Name": "NAMESPACE_ID", "Values": [identity]}])["Services"]] == [0]
+    service = made["Service"]["Id"]
+    cloud_map("register_instance", ServiceId=service, InstanceId="x",
+              Attributes={"AWS_INSTANCE_IPV4": "10.0.0.9"})
+    refused("ResourceInUse", cloud_map, action="delete_service", Id=service)
+    cloud_map("deregister_instance", ServiceId=service, InstanceId="x")
+    kinds = {(record.kind, record.name): record for record in inventory_of()}
+    assert kinds["namespace", "names.internal"].tags == {"a": "b"}
+    assert kinds["discovery-service", "names.internal/api"].tags == {"c": "d"}
+    refused("ResourceInUse", cloud_map, action="delete_namespace", Id=identity)
+    cloud_map("delete_service", Id=service)
+    assert operation(cloud_map("delete_namespace", Id=identity))["Status"] == "SUCCESS"
+    refused("NamespaceNotFound", cloud_map, action="get_namespace", Id=identity)
+    refused("NoSuchHostedZone", route53.get_hosted_zone,
+            Id=found["Properties"]["DnsProperties"]["HostedZoneId"])
+    # With other records in it, the zone stays, and so does the namespace.
+    left = cloud_map("list_namespaces", Filters=named)["Namespaces"][0]
+    write_record(left["Properties"]["DnsProperties"]["HostedZoneId"], "CREATE", Name="by-hand.names.internal",
+                 Type="A", values=["10.0.0.1"])
+    assert operation(cloud_map("delete_namespace", Id=left["Id"]))["Status"] == "FAIL"
+
+
+@check
+def a_namespace_is_allowed_by_its_arn() -> None:
+    arn = f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:namespace/*"
+    function("of-namespaces", ("servicediscovery:GetNamespace", arn), ("servicediscovery:CreateService", arn),
+             ("servicediscovery:ListNamespaces", "*"), ("servicediscovery:ListTagsForResource", arn))
+    vpc = server.client("ec2").create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    identity = operation(namespace(vpc, "allowed.internal"))["Targets"]["NAMESPACE"]
+    found = cloud_map("get_namespace", Id=identity)["Namespace"]
+    for call, given in (("get_namespace", {"Id": identity}), ("list_namespaces", {}),
+                        ("list_tags_for_resource", {"ResourceARN": found["Arn"]}),
+                        ("create_service", {"Name": "a", "NamespaceId": identity})):
+        answered = invoke("of-namespaces", {"call": ["servicediscovery", call], "with": given})
+        assert "errorType" not in answered, answered
+    delete = {"call": ["servicediscovery", "delete_namespace"], "with": {"Id": identity}}
+    denied = invoke("of-namespaces", delete)
+    assert "AccessDenied" in denied["errorMessage"], denied
+
+
+@check
+def with_a_scale_a_namespace_takes_its_time() -> None:
+    vpc = server.client("ec2").create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    server.control("POST", "scale", {"scale": 0.02})
+    try:
+        begun = namespace(vpc, "slow.internal", "slow")
+        assert operation(begun)["Status"] == "PENDING"
+        refused("DuplicateRequest", namespace, vpc=vpc, name="slow.internal", token="slow")
+        named = [{"Name": "NAME", "Values": ["slow.internal"]}]
+        assert cloud_map("list_namespaces", Filters=named)["Namespaces"] == []
+        until(lambda: operation(begun)["Status"] == "SUCCESS")
+        identity = cloud_map("list_namespaces", Filters=named)["Namespaces"][0]["Id"]
+        gone = cloud_map("delete_namespace", Id=identity)
+        refused("DuplicateRequest", cloud_map, action="delete_namespace", Id=identity)
+        assert cloud_map("get_namespace", Id=identity)
+        until(lambda: operation(gone)["Status"] == "SUCCESS")
+        refused("NamespaceNotFound", cloud_map, action="get_namespace", Id=identity)
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+
+
+class Fleet:
+    """A cluster with a group of instances that join it."""
+
+    IMAGE = "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ec2, self.ecs, self.scaling = (server.client(each) for each in ("ec2", "ecs", "autoscaling"))
+        self.vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self.subnet = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+        self.security_group = self.ec2.create_security_group(
+            GroupName=name, Description=name, VpcId=self.vpc)["GroupId"]
+        self.ecs.create_cluster(clusterName=name)
+
+    def data(self, **more) -> dict:
+        script = f"#!/bin/bash\ncat >> /etc/ecs/ecs.config <<'END'\nECS_CLUSTER={self.name}\nEND\n"
+        return {"ImageId": self.IMAGE, "InstanceType": "t3.small",
+                "UserData": base64.b64encode(script.encode()).decode(),
+                "NetworkInterfaces": [{"DeviceIndex": 0, "Groups": [self.security_group],
+                                       "AssociatePublicIpAddress": False}],
+                "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 30}}],
+                "TagSpecifications": [
+                    {"ResourceType": "instance", "Tags": [{"Key": "own", "Value": self.name}]}], **more}
+
+    def template(self, **more) -> None:
+        self.ec2.create_launch_template(LaunchTemplateName=self.name, LaunchTemplateData=self.data(**more))
+
+    def create(self, minimum: int, maximum: int, **more) -> None:
+        self.scaling.create_auto_scaling_group(
+            AutoScalingGroupName=self.name, MinSize=minimum, MaxSize=maximum, VPCZoneIdentifier=self.subnet,
+            LaunchTemplate={"LaunchTemplateName": self.name, "Version": "$Default"},
+            NewInstancesProtectedFromScaleIn=True, **more)
+
+    def group(self) -> dict | None:
+        found = self.scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])
+        return next(iter(found["AutoScalingGroups"]), None)
+
+    def states(self) -> list[str]:
+        return [each["LifecycleState"] for each in self.group()["Instances"]]
+
+    def versions(self) -> list[str]:
+        return [each["LaunchTemplate"]["Version"] for each in self.group()["Instances"]]
+
+    def joined(self) -> list[str]:
+        arns = self.ecs.list_container_instances(cluster=self.name, status="ACTIVE")["containerInstanceArns"]
+        if not arns:
+            return []
+        found = self.ecs.describe_container_instances(cluster=self.name, containerInstances=arns)
+        return sorted(each["ec2InstanceId"] for each in found["containerInstances"])
+
+    def instances(self) -> list[dict]:
+        found = self.ec2.describe_instances(Filters=[{"Name": "tag:own", "Values": [self.name]}])
+        return [each for reservation in found["Reservations"] for each in reservation["Instances"]]
+
+    def provide(self, **more) -> str:
+        """A capacity provider for the group, on the cluster."""
+        provider = f"of-{self.name}"
+        self.ecs.create_capacity_provider(name=provider, autoScalingGroupProvider={
+            "autoScalingGroupArn": self.group()["AutoScalingGroupARN"],
+            "managedScaling": {"status": "ENABLED"}, "managedTerminationProtection": "ENABLED", **more})
+        self.put([provider])
+        return provider
+
+    def put(self, providers: list[str]) -> None:
+        self.ecs.put_cluster_capacity_providers(
+            cluster=self.name, capacityProviders=providers, defaultCapacityProviderStrategy=[
+                {"capacityProvider": each, "weight": 1} for each in providers])
+
+    def describe(self) -> dict:
+        return self.ecs.describe_clusters(clusters=[self.name], include=["ATTACHMENTS"])["clusters"][0]
+
+
+@check
+def a_groups_instances_join_their_cluster_and_go_with_it() -> None:
+    fleet = Fleet("fleet")
+    fleet.template()
+    fleet.create(1, 3, DesiredCapacity=2, Tags=[{"Key": "handed", "Value": "on", "PropagateAtLaunch": True},
+                                                {"Key": "kept", "Value": "back", "PropagateAtLaunch": False}])
+    refused("AlreadyExists", fleet.create, minimum=1, maximum=3)
+    instances = fleet.instances()
+    tags = {tag["Key"]: tag["Value"] for tag in instances[0]["Tags"]}
+    assert tags["handed"] == "on" and "kept" not in tags and tags["aws:autoscaling:groupName"] == "fleet"
+    assert [each["State"]["Name"] for each in instances] == ["running", "running"]
+    assert instances[0]["ImageId"].startswith("ami-")
+    assert fleet.joined() == sorted(each["InstanceId"] for each in instances)
+    assert fleet.describe()["registeredContainerInstancesCount"] == 2
+    assert fleet.versions() == ["1", "1"] and fleet.states() == ["InService"] * 2
+    # How many there are stays what it was, between the bounds.
+    fleet.scaling.update_auto_scaling_group(AutoScalingGroupName="fleet", MinSize=1, MaxSize=4)
+    assert (fleet.group()["DesiredCapacity"], len(fleet.joined())) == (2, 2)
+    fleet.scaling.update_auto_scaling_group(AutoScalingGroupName="fleet", MinSize=3)
+    assert (fleet.group()["DesiredCapacity"], len(fleet.joined())) == (3, 3)
+    # One that is terminated by hand is replaced.
+    lost = fleet.joined()[0]
+    fleet.ec2.terminate_instances(InstanceIds=[lost])
+    assert len(fleet.joined()) == 3 and lost not in fleet.joined()
+    refused("DependencyViolation", fleet.ec2.delete_security_group, GroupId=fleet.security_group)
+    refused("ResourceInUse", fleet.scaling.delete_auto_scaling_group, AutoScalingGroupName="fleet")
+    kinds = [record.kind for record in inventory_of() if record.tags.get("own") == "fleet"]
+    assert kinds == ["instance"] * 3
+    fleet.scaling.delete_auto_scaling_group(AutoScalingGroupName="fleet", ForceDelete=True)
+    assert (fleet.group(), fleet.joined()) == (None, [])
+    assert {each["State"]["Name"] for each in fleet.instances()} == {"terminated"}
+    assert not [record for record in inventory_of() if record.tags.get("own") == "fleet"]
+    fleet.ec2.delete_security_group(GroupId=fleet.security_group)
+    fleet.ec2.delete_subnet(SubnetId=fleet.subnet)
+
+
+@check
+def a_group_that_cannot_start_instances_says_why() -> None:
+    fleet = Fleet("failing")
+    fleet.template(IamInstanceProfile={"Name": "not-there-yet"})
+    message = refused("ValidationError", fleet.create, minimum=1, maximum=1)
+    assert "Invalid IAM Instance Profile name" in message and fleet.group() is None
+    for index, (wrong, told) in enumerate([
+            ({"InstanceType": "t4g.small"}, "does not match the architecture"),
+            ({"ImageId": "resolve:ssm:/aws/service/none"}, "/aws/service/none was not found"),
+            ({"InstanceType": "t3.tiny"}, "Invalid value 't3.tiny'")]):
+        fleet = Fleet(f"failing-{index}")
+        fleet.template(**wrong)
+        fleet.create(1, 1)
+        activities = fleet.scaling.describe_scaling_activities(AutoScalingGroupName=fleet.name)["Activities"]
+        assert [each["StatusCode"] for each in activities] == ["Failed"]
+        assert told in activities[0]["StatusMessage"], activities
+    offered = fleet.ec2.describe_instance_type_offerings(
+        LocationType="region", Filters=[{"Name": "instance-type", "Values": ["t3.*"]}])
+    types = {each["InstanceType"] for each in offered["InstanceTypeOfferings"]}
+    assert "t3.small" in types and all(each.startswith("t3.") for each in types)
+
+
+@check
+def a_new_version_of_a_template_reaches_instances_when_they_are_refreshed() -> None:
+    fleet = Fleet("refreshed")
+    fleet.template()
+    fleet.create(2, 2)
+    ec2, name = fleet.ec2, {"LaunchTemplateName": "refreshed"}
+    ec2.create_launch_template_version(**name, LaunchTemplateData=fleet.data(InstanceType="t3.medium"))
+    ec2.create_launch_template_version(**name, LaunchTemplateData=fleet.data(InstanceType="t3.large"))
+    ec2.modify_launch_template(**name, DefaultVersion="3")
+    deleted = ec2.delete_launch_template_versions(**name, Versions=["1", "2", "3", "9"])
+    assert [each["VersionNumber"] for each in deleted["SuccessfullyDeletedLaunchTemplateVersions"]] == [1, 2]
+    assert len(deleted["UnsuccessfullyDeletedLaunchTemplateVersions"]) == 2
+    versions = ec2.describe_launch_template_versions(**name)["LaunchTemplateVersions"]
+    assert [(each["VersionNumber"], each["DefaultVersion"]) for each in versions] == [(3, True)]
+    made = ec2.create_launch_template_version(**name, LaunchTemplateData=fleet.data())
+    assert made["LaunchTemplateVersion"]["VersionNumber"] == 4
+    assert fleet.versions() == ["1", "1"]
+    before = fleet.joined()
+    refresh = {"AutoScalingGroupName": "refreshed", "Preferences": {
+        "ScaleInProtectedInstances": "Refresh", "MinHealthyPercentage": 100, "MaxHealthyPercentage": 110}}
+    fleet.scaling.start_instance_refresh(**refresh)
+    assert fleet.versions() == ["3", "3"]
+    assert len(fleet.joined()) == 2 and not set(before) & set(fleet.joined())
+    found = fleet.scaling.describe_instance_refreshes(AutoScalingGroupName="refreshed")["InstanceRefreshes"]
+    assert [each["Status"] for each in found] == ["Successful"]
+    # Unless it is said, protected instances are waited for.
+    ec2.modify_launch_template(**name, DefaultVersion="4")
+    fleet.scaling.start_instance_refresh(AutoScalingGroupName="refreshed")
+    assert "3" in fleet.versions()
+    refused("InstanceRefreshInProgress", fleet.scaling.start_instance_refresh, **refresh)
+
+
+@check
+def a_capacity_provider_grows_its_group_and_is_taken_down_in_order() -> None:
+    fleet = Fleet("provided")
+    fleet.template()
+    fleet.create(0, 2)
+    ecs, provider = fleet.ecs, "of-provided"
+    group = {"autoScalingGroupArn": fleet.group()["AutoScalingGroupARN"]}
+    assert "not found" in refused("InvalidParameterException", fleet.put, providers=[provider])
+    refused("ClientException", ecs.create_capacity_provider, name="ecs-mine", autoScalingGroupProvider=group)
+    refused("ClientException", ecs.create_capacity_provider, name="mine",
+            autoScalingGroupProvider={"autoScalingGroupArn": "arn:aws:none"})
+    refused("ClientException", ecs.create_capacity_provider, name="mine",
+            autoScalingGroupProvider={**group, "managedTerminationProtection": "ENABLED"})
+    fleet.provide()
+    refused("ClientException", ecs.create_capacity_provider, name=provider, autoScalingGroupProvider=group)
+    ecs.update_capacity_provider(name=provider, autoScalingGroupProvider={"managedDraining": "DISABLED"})
+    found = ecs.describe_capacity_providers(capacityProviders=[provider])["capacityProviders"][0]
+    assert found["autoScalingGroupProvider"]["managedDraining"] == "DISABLED"
+    assert "AmazonECSManaged" in {tag["Key"] for tag in fleet.group()["Tags"]}
+    assert fleet.describe()["attachmentsStatus"] == "UPDATE_COMPLETE" and fleet.joined() == []
+    ecs.register_task_definition(family="provided", requiresCompatibilities=["EC2"], networkMode="bridge",
+                                 containerDefinitions=[{"name": "app", "image": "nginx", "memory": 64}])
+    ecs.create_service(cluster="provided", serviceName="app", taskDefinition="provided", desiredCount=1,
+                       capacityProviderStrategy=[{"capacityProvider": provider, "weight": 1}])
+    running = lambda: ecs.describe_services(  # noqa: E731
+        cluster="provided", services=["app"])["services"][0]["runningCount"]
+    until(lambda: running() == 1)
+    assert len(fleet.joined()) == 1 and fleet.group()["DesiredCapacity"] == 1
+    arns = ecs.list_container_instances(cluster="provided")["containerInstanceArns"]
+    joined = ecs.describe_container_instances(cluster="provided", containerInstances=arns)
+    assert joined["containerInstances"][0]["capacityProviderName"] == provider
+    assert ("capacity-provider", provider) in {(record.kind, record.name) for record in inventory_of()}
+    refused("ResourceInUseException", fleet.put, providers=[])
+    assert "in use" in refused("ClientException", ecs.delete_capacity_provider, capacityProvider=provider)
+    ecs.delete_service(cluster="provided", service="app", force=True)
+    until(lambda: ecs.list_tasks(cluster="provided")["taskArns"] == [])
+    fleet.put([])
+    ecs.delete_capacity_provider(capacityProvider=provider)
+    found = ecs.describe_capacity_providers(capacityProviders=[provider])["capacityProviders"][0]
+    assert (found["status"], found["updateStatus"]) == ("INACTIVE", "DELETE_COMPLETE")
+    assert provider not in {record.name for record in inventory_of()}
+    refused("ClusterContainsContainerInstancesException", ecs.delete_cluster, cluster="provided")
+    fleet.scaling.delete_auto_scaling_group(AutoScalingGroupName="provided", ForceDelete=True)
+    ecs.delete_cluster(cluster="provided")
+    refused("ClientException", ecs.delete_capacity_provider, capacityProvider=provider)
+
+
+@check
+def with_a_scale_instances_take_their_time() -> None:
+    fleet = Fleet("slow-fleet")
+    fleet.template()
+    server.control("POST", "scale", {"scale": 0.02})
+    try:
+        fleet.create(1, 1)
+        assert fleet.states() == ["Pending"] and fleet.joined() == []
+        assert [each["State"]["Name"] for each in fleet.instances()] == ["pending"]
+        until(lambda: fleet.states() == ["InService"])
+        assert fleet.joined() == []
+        until(fleet.joined)
+        provider = fleet.provide()
+        assert fleet.describe()["attachmentsStatus"] == "UPDATE_IN_PROGRESS"
+        refused("UpdateInProgressException", fleet.put, providers=[])
+        until(lambda: fleet.describe()["attachmentsStatus"] == "UPDATE_COMPLETE")
+        fleet.put([])
+        fleet.ecs.delete_capacity_provider(capacityProvider=provider)
+
+        def update() -> tuple:
+            found = fleet.ecs.describe_capacity_providers(capacityProviders=[provider])
+            return tuple(found["capacityProviders"][0][each] for each in ("status", "updateStatus"))
+
+        assert update() == ("ACTIVE", "DELETE_IN_PROGRESS")
+        until(lambda: update() == ("INACTIVE", "DELETE_COMPLETE"))
+        fleet.scaling.delete_auto_scaling_group(AutoScalingGroupName="slow-fleet", ForceDelete=True)
+        assert (fleet.group()["Status"], fleet.states()) == ("Delete in progress", ["Terminating"])
+        assert [each["State"]["Name"] for each in fleet.instances()] == ["shutting-down"]
+        refused("DependencyViolation", fleet.ec2.delete_subnet, SubnetId=fleet.subnet)
+        until(lambda: fleet.group() is None)
+        fleet.ec2.delete_subnet(SubnetId=fleet.subnet)
+        until(lambda: "UPDATE_COMPLETE" == fleet.describe()["attachmentsStatus"])
+        fleet.ecs.delete_cluster(cluster="slow-fleet")
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+
+
 @check
 def calls_are_logged_and_faults_strike_where_they_are_told() -> None:
     ecs = server.client("ecs")
@@ -1141,6 +2369,72 @@ def calls_are_logged_and_faults_strike_where_they_are_told() -> None:
               if call["write"] and call["service"] == "ecs"]
     assert writes[0] == ("maker", "CreateCluster", None)
     assert ("root", "CreateCluster", "InternalFailure") in writes
+
+
+@check
+def a_service_scales_within_its_target_which_goes_with_it() -> None:
+    place, scaling = Place("scaled"), server.client("application-autoscaling")
+    place.ecs.create_cluster(clusterName="scaled")
+    place.listen()
+    which = {"ServiceNamespace": "ecs", "ResourceId": "service/scaled/app",
+             "ScalableDimension": "ecs:service:DesiredCount"}
+    target = {**which, "MinCapacity": 3, "MaxCapacity": 6}
+
+    def policy(name: str, metric: str, **more) -> dict:
+        return {**which, "PolicyName": name, "PolicyType": "TargetTrackingScaling",
+                "TargetTrackingScalingPolicyConfiguration": {
+                    "TargetValue": 60.0,
+                    "PredefinedMetricSpecification": {"PredefinedMetricType": metric, **more}}}
+
+    def policies() -> list[str]:
+        found = scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
+        return [each["PolicyName"] for each in found if each["ResourceId"] == which["ResourceId"]]
+
+    def targets() -> list[dict]:
+        return scaling.describe_scalable_targets(
+            ServiceNamespace="ecs", ResourceIds=[which["ResourceId"]])["ScalableTargets"]
+
+    assert "doesn't exist" in refused("ValidationException", scaling.register_scalable_target, **target)
+    place.ecs.create_service(**place.service_settings("one"))
+    cpu = policy("cpu", "ECSServiceAverageCPUUtilization")
+    refused("ObjectNotFoundException", scaling.put_scaling_policy, **cpu)
+    refused("ObjectNotFoundException", scaling.deregister_scalable_target, **which)
+    refused("ValidationException", scaling.register_scalable_target, **{**target, "MaxCapacity": 2})
+    scaling.register_scalable_target(**target, Tags={"a": "b"})
+    assert place.service()["desiredCount"] == 3
+    assert "already exists" in refused(
+        "ValidationException", scaling.register_scalable_target, **target, Tags={"a": "c"})
+    scaling.register_scalable_target(**{**target, "MinCapacity": 1, "MaxCapacity": 2})
+    assert place.service()["desiredCount"] == 2
+    arn = targets()[0]["ScalableTargetARN"]
+    scaling.tag_resource(ResourceARN=arn, Tags={"c": "d"})
+    scaling.untag_resource(ResourceARN=arn, TagKeys=["a"])
+    assert scaling.list_tags_for_resource(ResourceARN=arn)["Tags"] == {"c": "d"}
+
+    scaling.put_scaling_policy(**cpu)
+    group = place.targets.rsplit(":", 1)[-1]
+    for label in ({}, {"ResourceLabel": "app/x/1/targetgroup/other/2"}, {"ResourceLabel": f"net/x/1/{group}"}):
+        refused("ValidationException", scaling.put_scaling_policy,
+                **policy("requests", "ALBRequestCountPerTarget", **label))
+    label = f"app/x/1/{group}"
+    scaling.put_scaling_policy(**policy("requests", "ALBRequestCountPerTarget", ResourceLabel=label))
+    refused("ObjectNotFoundException", scaling.delete_scaling_policy, **which, PolicyName="none")
+    assert policies() == ["cpu", "requests"]
+    scaling.deregister_scalable_target(**which)
+    assert (targets(), policies()) == ([], [])
+    refused("ResourceNotFoundException", scaling.list_tags_for_resource, ResourceARN=arn)
+
+    arns = f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/*"
+    function("scaler", ("application-autoscaling:DeregisterScalableTarget", arns))
+    for call, fault in (("deregister_scalable_target", "ObjectNotFoundException"),
+                        ("describe_scaling_policies", "AccessDeniedException")):
+        answer = invoke("scaler", {"call": ["application-autoscaling", call], "with": which})
+        assert fault in answer["errorMessage"], answer
+
+    scaling.register_scalable_target(**target)
+    scaling.put_scaling_policy(**cpu)
+    place.ecs.delete_service(cluster="scaled", service="app", force=True)
+    assert (targets(), policies()) == ([], [])
 
 
 def main() -> int:

@@ -52,7 +52,7 @@ fn content_type(key: &str) -> &'static str {
 }
 
 /// Tells how a run ended: success only if the environment is what its spec says.
-fn ended(file: &str, status: &Status) -> ExitCode {
+pub(crate) fn ended(file: &str, status: &Status) -> ExitCode {
     println!("\n{} is {}", status.environment, status.state.word());
     if status.state != EnvironmentState::Ready {
         println!("{}", show::fault(file, status));

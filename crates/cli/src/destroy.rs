@@ -22,7 +22,7 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
         return Ok(ExitCode::SUCCESS);
     }
     if !yes {
-        confirm(name)?;
+        confirm(name, "destroying", &format!("takes away everything that {name} describes"))?;
     }
     for Stored { key, .. } in &specs {
         let bucket = &control_plane.bucket;
@@ -47,12 +47,13 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
     Ok(ExitCode::FAILURE)
 }
 
-/// Asks for the environment's name before anything goes.
-fn confirm(name: &str) -> Result<()> {
+/// Asks for the environment's name before anything goes; `doing` is what is asked about, and `does` what it
+/// does.
+pub(crate) fn confirm(name: &str, doing: &str, does: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::Failed(format!("destroying {name}: nobody is there to ask; write --yes")));
+        return Err(Error::Failed(format!("{doing} {name}: nobody is there to ask; write --yes")));
     }
-    print!("this takes away everything that {name} describes; write its name to go on: ");
+    print!("this {does}; write its name to go on: ");
     let failed = |error| Error::Failed(format!("asking: {error}"));
     std::io::stdout().flush().map_err(failed)?;
     let mut answer = String::new();
@@ -60,5 +61,5 @@ fn confirm(name: &str) -> Result<()> {
     if answer.trim() == name {
         return Ok(());
     }
-    Err(Error::Failed(format!("destroying {name}: the name wasn't written; nothing was deleted")))
+    Err(Error::Failed(format!("{doing} {name}: the name wasn't written; nothing was deleted")))
 }

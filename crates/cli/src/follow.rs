@@ -90,7 +90,8 @@ impl Following<'_> {
     }
 }
 
-fn under_way(status: &Status) -> bool {
+/// Whether a run is at work.
+pub(crate) fn under_way(status: &Status) -> bool {
     matches!(status.state, EnvironmentState::Provisioning | EnvironmentState::Destroying)
 }
 

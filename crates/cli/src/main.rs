@@ -7,6 +7,7 @@ mod destroy;
 mod follow;
 mod list;
 mod plan;
+mod rebuild;
 mod secret;
 mod show;
 mod status;
@@ -68,6 +69,14 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Take an environment away, with all its data, and build it anew from the spec that is uploaded.
+    Rebuild {
+        /// The environment's name.
+        name: String,
+        /// Don't ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Put secrets' values.
     #[command(subcommand)]
     Secret(Secret),
@@ -107,6 +116,7 @@ async fn run(plinth: Plinth) -> Result<ExitCode> {
         Command::Status { name, json } => status::run(&connect().await?, &name, json).await,
         Command::List => list::run(&connect().await?).await,
         Command::Destroy { name, yes } => destroy::run(&connect().await?, &name, yes).await,
+        Command::Rebuild { name, yes } => rebuild::run(&connect().await?, &name, yes).await,
         Command::Secret(Secret::Set { name, secret }) => secret::set(&connect().await?, &name, &secret).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use step::{Action, Change, Field, Progress, State, Status};
 
-/// A step's line: when, which, how it stands, and why.
+/// A step's line: when, which, how it stands, and why; what it notes below.
 pub(crate) fn progress(seconds: f64, progress: &Progress) -> String {
     let status = match progress.status {
         State::Working => "working",
@@ -21,14 +21,16 @@ pub(crate) fn progress(seconds: f64, progress: &Progress) -> String {
         count => format!("{count} changes"),
     };
     let message = progress.message.clone().unwrap_or(changes);
-    format!("{seconds:7.1} s  {operation:7} {:13} {status:8} {message}", progress.state).trim_end().to_owned()
+    let line = format!("{seconds:7.1} s  {operation:7} {:13} {status:8} {message}", progress.state);
+    let notes = progress.notes.iter().map(|note| format!("           {note}"));
+    std::iter::once(line.trim_end().to_owned()).chain(notes).collect::<Vec<_>>().join("\n")
 }
 
 /// What makes a step's line worth showing again: all of it but its numbers, which grow while it waits.
 pub(crate) fn news(progress: &Progress) -> String {
     let message = progress.message.as_deref().unwrap_or_default();
     let words: String = message.chars().filter(|letter| !letter.is_ascii_digit()).collect();
-    format!("{:?} {words}", progress.status)
+    format!("{:?} {words} {}", progress.status, progress.notes.join(" "))
 }
 
 /// A change's lines, as a plan shows them.
@@ -95,6 +97,17 @@ mod tests {
     fn a_line_tells_when_which_and_why() {
         let line = progress(12.34, &waiting("NAT gateway (demo) is pending"));
         assert_eq!(line, "   12.3 s  ensure  Network       waiting  NAT gateway (demo) is pending");
+    }
+
+    #[test]
+    fn what_a_step_notes_stands_below_its_line() {
+        let notes = vec!["skipped: https://demo.example.com".to_owned()];
+        let done = Progress { status: State::Done, notes, ..Progress::begin(Operation::Ensure, "Verify") };
+        assert_eq!(
+            progress(12.34, &done),
+            "   12.3 s  ensure  Verify        done\n           skipped: https://demo.example.com"
+        );
+        assert_ne!(news(&done), news(&Progress { notes: Vec::new(), ..done.clone() }));
     }
 
     #[test]

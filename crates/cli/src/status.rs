@@ -27,7 +27,7 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, json: bool) ->
     }
     // While a run is under way its steps are told by it alone.
     for (_, progress) in follow::progress(control_plane, name, &status.run, "").await? {
-        if progress.status != State::Done {
+        if progress.status != State::Done || !progress.notes.is_empty() {
             let seconds = progress.at.duration_since(progress.since).as_secs_f64();
             println!("{}", show::progress(seconds, &progress));
         }

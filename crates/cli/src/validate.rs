@@ -43,13 +43,22 @@ pub(crate) fn read(file: &Path) -> Result<(String, Spec)> {
 fn described(spec: &Spec) -> String {
     let counts = [
         ("network", usize::from(spec.network.is_some())),
+        ("key", usize::from(spec.key.is_some())),
         ("secret", spec.secrets.len()),
         ("role", spec.roles.len()),
         ("repository", spec.repositories.len()),
+        ("deployer", spec.deployers.len()),
+        ("bucket", spec.buckets.len()),
+        ("file system", spec.file_systems.len()),
+        ("database", spec.databases.len()),
+        ("certificate", spec.certificates.len()),
         ("load balancer", spec.load_balancers.len()),
         ("cluster", usize::from(spec.cluster.is_some())),
+        ("function", spec.functions.len()),
+        ("job", spec.jobs.len()),
         ("service", spec.services.len()),
         ("API", spec.apis.len()),
+        ("zone", spec.dns.len()),
     ];
     let counted = |(word, count): (&str, usize)| match count {
         0 => None,
@@ -62,7 +71,8 @@ fn described(spec: &Spec) -> String {
 }
 
 fn plural(word: &str) -> String {
-    word.strip_suffix('y').map_or_else(|| format!("{word}s"), |stem| format!("{stem}ies"))
+    let stem = word.strip_suffix("ry").map(|stem| format!("{stem}rie"));
+    format!("{}s", stem.as_deref().unwrap_or(word))
 }
 
 #[cfg(test)]

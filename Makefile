@@ -3,7 +3,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export PLINTH_LOCAL_PORT ?= 4566
 export PYTHON ?= $(CURDIR)/.venv/bin/python
 export AWS ?= $(CURDIR)/.venv/bin/aws
-SPEC ?= examples/question-answering.yaml
+SPEC ?= examples/reportportal.yaml
 
 .PHONY: demo down test lint build deploy
 

@@ -208,10 +208,12 @@ fn implied(action: &str) -> bool {
         || action == "iam:CreateServiceLinkedRole"
         || ["rds:CreateDBSnapshot", "rds:CreateDBClusterSnapshot", "ec2:DescribeVpcs"].contains(&action)
         || (action.starts_with("ec2:") && action.contains("NetworkInterface"))
+        || ["ec2:RunInstances", "ssm:GetParameters", "ec2:DescribeRegions"].contains(&action)
+        || (action.starts_with("route53:") && action.contains("HostedZone"))
+        || (action.starts_with("cloudwatch:") && action.contains("Alarm"))
         || ["ec2:DescribeSubnets", "ec2:DescribeSecurityGroups", "lambda:ListTags"].contains(&action)
         || ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"].contains(&action)
         || ["ecr:GetRepositoryPolicy", "ecr:SetRepositoryPolicy"].contains(&action)
-        || action == "elasticloadbalancing:DescribeLoadBalancers"
 }
 
 /// The code of a function, and of the crates that make calls for it.

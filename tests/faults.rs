@@ -7,41 +7,11 @@ use serde_json::{Value, json};
 use step::EnvironmentState;
 use tests::Local;
 
-/// A service behind a balancer and an API, with an image that anybody may pull.
-fn spec(name: &str) -> String {
-    format!(
-        "
-apiVersion: plinth/v1
-name: {name}
-network: {{ zones: 2, nat: single, endpoints: [s3, logs] }}
-secrets: {{ key: {{ generate: {{}}, recovery: 0d }} }}
-repositories: {{ app: {{ keep: 5, forceDelete: true }} }}
-roles: {{ reader: {{ assumedBy: [ecs-tasks.amazonaws.com], allow: ['s3:ListBucket'] }} }}
-loadBalancers:
-  inner:
-    type: network
-    scheme: internal
-    listeners: {{ tcp: {{ port: 80, default: '${{services.app}}' }} }}
-services:
-  app:
-    image: nginx:1
-    ports: [80]
-    environment: {{ KEY: '${{secrets.key}}' }}
-    role: {{ allow: ['s3:ListBucket'] }}
-apis:
-  qa:
-    link: '${{loadBalancers.inner}}'
-    routes: {{ GET /: {{}}, POST /ask: {{}} }}
-    usagePlan: {{ quota: {{ limit: 20, period: week }} }}
-"
-    )
-}
-
 /// Uploads until the environment is ready: a run may give up after too many faults, and the next goes
 /// on where it stopped.
 async fn until_ready(local: &Local, name: &str) -> usize {
     for attempt in 1..=10 {
-        let status = local.apply(name, &spec(name)).await;
+        let status = local.apply(name, &tests::everything(name)).await;
         match status.state {
             EnvironmentState::Ready => return attempt,
             EnvironmentState::Failed => assert!(local.is_free(name).await),
@@ -68,7 +38,7 @@ async fn until_gone(local: &Local, name: &str) {
 /// The calls that a clean life of the environment writes with, each once, and what stands meanwhile.
 async fn clean(local: &Local, name: &str) -> (BTreeSet<String>, Vec<String>) {
     let since = local.calls_so_far();
-    local.ready(name, &spec(name)).await;
+    local.ready(name, &tests::everything(name)).await;
     let standing = local.standing(name);
     local.destroy(name).await;
     (local.writes(since).into_iter().collect(), standing)
@@ -77,10 +47,11 @@ async fn clean(local: &Local, name: &str) -> (BTreeSet<String>, Vec<String>) {
 /// Lives through the fault at the first of each of the calls.
 async fn lives_through(name: &str, fault: Value) {
     let local = Local::take().await;
+    local.lay_out(&tests::everything(name));
     let before = local.inventory();
     let (calls, standing) = clean(&local, name).await;
-    assert_eq!(local.inventory(), before);
-    assert!(calls.len() > 40, "{calls:#?}");
+    local.same(&before);
+    assert!(calls.len() > 90, "{calls:#?}");
     for call in &calls {
         let (service, action) = call.split_once(':').expect("a call");
         let mut fault = fault.clone();
@@ -91,7 +62,7 @@ async fn lives_through(name: &str, fault: Value) {
     until_ready(&local, name).await;
     assert_eq!(local.standing(name), standing);
     until_gone(&local, name).await;
-    assert_eq!(local.inventory(), before);
+    local.same(&before);
 }
 
 #[tokio::test]
@@ -117,6 +88,7 @@ async fn being_asked_to_slow_down_at_each_call_is_waited_out() {
 #[tokio::test]
 async fn a_run_whose_functions_are_killed_between_two_calls_ends_ready() {
     let local = Local::take().await;
+    local.lay_out(&tests::everything("between"));
     for (service, action) in [
         ("ec2", "CreateVpc"),
         ("elasticloadbalancing", "CreateTargetGroup"),
@@ -125,7 +97,7 @@ async fn a_run_whose_functions_are_killed_between_two_calls_ends_ready() {
         local.fault(json!({ "kind": "kill-caller", "service": service, "action": action }));
     }
     let since = local.calls_so_far();
-    local.ready("between", &spec("between")).await;
+    local.ready("between", &tests::everything("between")).await;
     assert_eq!(local.writes(since).iter().filter(|call| *call == "ec2:CreateVpc").count(), 1);
     local.destroy("between").await;
 }

@@ -35,30 +35,51 @@ pub fn file(path: &str) -> String {
 /// The control plane's bucket on this machine.
 pub const BUCKET: &str = "plinth-000000000000-us-east-1";
 
+/// The control plane's region on this machine.
+const REGION: &str = "us-east-1";
+
 /// The `environment` machine.
 pub const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:plinth-environment";
 
-/// A server: the one of a test binary, at which tests take turns, since they count its calls and take its
+/// A server: one of a test binary's two, at which tests take turns, since they count its calls and take its
 /// inventory; or one of a test's own.
 pub struct Local {
     port: u16,
     /// The SDK's configuration to reach it with, unrestricted.
     pub aws: aws_config::SdkConfig,
+    /// The regions whose inventory is taken.
+    regions: Vec<String>,
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
-static TURN: Mutex<()> = Mutex::const_new(());
-static PORT: OnceLock<u16> = OnceLock::new();
+/// A server of a test binary.
+struct Server {
+    turn: Mutex<()>,
+    port: OnceLock<u16>,
+}
+
+impl Server {
+    const fn new() -> Self {
+        Self { turn: Mutex::const_new(()), port: OnceLock::new() }
+    }
+}
+
+static SERVERS: [Server; 2] = [Server::new(), Server::new()];
 
 impl Local {
-    /// The server, started and deployed to by whoever comes first, at its usual speed: nothing takes
-    /// longer than it must.
+    /// A server that nobody else has, started and deployed to by whoever comes first, at its usual speed: nothing
+    /// takes longer than it must.
     ///
     /// # Panics
     /// If it can't be started.
     pub async fn take() -> Self {
-        let turn = TURN.lock().await;
-        Self::at(*PORT.get_or_init(start), Some(turn)).await
+        let [one, other] = &SERVERS;
+        let (server, turn) = tokio::select! {
+            biased;
+            turn = one.turn.lock() => (one, turn),
+            turn = other.turn.lock() => (other, turn),
+        };
+        Self::at(*server.port.get_or_init(start), Some(turn)).await
     }
 
     /// A server of the test's own.
@@ -72,15 +93,32 @@ impl Local {
     async fn at(port: u16, turn: Option<MutexGuard<'static, ()>>) -> Self {
         let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
         let aws = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .region("us-east-1")
+            .region(REGION)
             .credentials_provider(credentials)
             .endpoint_url(format!("http://127.0.0.1:{port}"))
             .load()
             .await;
-        let local = Self { port, aws, _turn: turn };
+        let local = Self { port, aws, regions: vec![REGION.to_owned()], _turn: turn };
         local.control("DELETE", "faults", None);
         local.control("POST", "scale", Some(json!({ "scale": 0.0, "waits": 0.02 })));
         local
+    }
+
+    /// The same in another region, which the inventory then includes.
+    pub fn looking_at(&mut self, region: &str) -> aws_config::SdkConfig {
+        if !self.regions.iter().any(|known| known == region) {
+            self.regions.push(region.to_owned());
+        }
+        self.at_region(region)
+    }
+
+    fn at_region(&self, region: &str) -> aws_config::SdkConfig {
+        self.aws.to_builder().region(aws_config::Region::new(region.to_owned())).build()
+    }
+
+    /// Where it answers.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The control plane's bucket.
@@ -319,15 +357,33 @@ impl Local {
     /// If it can't be taken.
     pub fn inventory(&self) -> Value {
         let output = Command::new(python())
-            .args(["-m", "infra.local.inventory", "--json", "--region", "us-east-1"])
+            .args(["-m", "infra.local.inventory", "--json"])
+            .args(self.regions.iter().flat_map(|region| ["--region", region]))
             .current_dir(root())
-            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_ENDPOINT_URL", self.endpoint())
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .expect("python");
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Whether everything is as it was before.
+    ///
+    /// # Panics
+    /// If it isn't; only what differs is told.
+    pub fn same(&self, before: &Value) {
+        let after = self.inventory();
+        let lines = |inventory: &Value| -> BTreeSet<String> {
+            // A secret's name is kept for as long as it can be restored.
+            let there = |record: &&Value| record["settings"]["deleted"] != true;
+            inventory.as_array().into_iter().flatten().filter(there).map(Value::to_string).collect()
+        };
+        let (before, after) = (lines(before), lines(&after));
+        let gone: Vec<&String> = before.difference(&after).collect();
+        let new: Vec<&String> = after.difference(&before).collect();
+        assert!(gone.is_empty() && new.is_empty(), "gone: {gone:#?}\nnew: {new:#?}");
     }
 
     /// What of an environment exists: each thing's kind and address, and how often.
@@ -350,13 +406,18 @@ impl Local {
     /// # Panics
     /// If it can't be put.
     pub async fn put_image(&self, repository: &str, tag: &str) {
+        self.put_image_in(REGION, repository, tag).await;
+    }
+
+    async fn put_image_in(&self, region: &str, repository: &str, tag: &str) {
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "config": {},
             "layers": [],
         });
-        let put = aws_sdk_ecr::Client::new(&self.aws).put_image().repository_name(repository).image_tag(tag);
+        let ecr = aws_sdk_ecr::Client::new(&self.at_region(region));
+        let put = ecr.put_image().repository_name(repository).image_tag(tag);
         put.image_manifest(manifest.to_string()).send().await.expect("an image");
     }
 
@@ -369,6 +430,117 @@ impl Local {
         secrets.put_secret_value().secret_id(id).secret_string(value).send().await.expect("a value");
     }
 
+    /// Waits until the run of this version has settled, and meanwhile does what it asks people for: pushes
+    /// images, sets secrets, creates the records that prove certificates.
+    ///
+    /// # Panics
+    /// If that takes more than four minutes.
+    pub async fn settled(&self, name: &str, version: &str) -> Status {
+        let mut done = BTreeSet::new();
+        for _ in 0..1200 {
+            if let Ok(status) = step::read::<Status>(&self.s3(), BUCKET, &step::status_key(name)).await
+                && status.version.as_deref() == Some(version)
+                && settled(&status)
+            {
+                return status;
+            }
+            let steps = self.steps(name).await;
+            for asked in steps.iter().filter_map(|step| step.message.as_deref()).flat_map(Asked::all) {
+                if done.insert(asked.clone()) {
+                    self.answer(asked).await;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("environment {name} hasn't settled in four minutes: {:#?}", self.steps(name).await);
+    }
+
+    async fn answer(&self, asked: Asked) {
+        match asked {
+            Asked::Image { region, repository, tag } => {
+                self.put_image_in(&region, &repository, &tag).await;
+            }
+            Asked::Secret { environment, secret } => {
+                let status: Status =
+                    step::read(&self.s3(), BUCKET, &step::status_key(&environment)).await.expect("a status");
+                let region = status.region.unwrap_or_else(|| REGION.to_owned());
+                let secrets = aws_sdk_secretsmanager::Client::new(&self.at_region(&region));
+                let id = step::name(&environment, &secret, 512);
+                secrets
+                    .put_secret_value()
+                    .secret_id(id)
+                    .secret_string("value")
+                    .send()
+                    .await
+                    .expect("a value");
+            }
+            Asked::Record { domain } => {
+                self.control("POST", "domains", Some(json!({ "domain": domain })));
+            }
+        }
+    }
+
+    /// Lays out, as somebody else's, what a spec takes as given.
+    ///
+    /// # Panics
+    /// If it can't be.
+    pub fn lay_out(&self, spec: &str) {
+        let given = self.control("POST", "given", Some(json!({ "spec": spec })));
+        assert!(given.is_array(), "{given}");
+    }
+
+    /// A whole life: what the plan names is what stands, the same again makes no write call, and what is left
+    /// in the end is what was there before. `parting` is applied before the end: it lets go of what is
+    /// protected. Meanwhile `look` sees the environment stand.
+    ///
+    /// # Panics
+    /// If any of it isn't so.
+    pub async fn lives(&self, name: &str, spec: &str, parting: &str, look: impl AsyncFnOnce(&Status)) {
+        let before = self.inventory();
+        let planned = self.plan(spec).await;
+        self.same(&before);
+        let version = self.upload(name, spec).await;
+        let status = self.settled(name, &version).await;
+        assert_eq!(status.state, EnvironmentState::Ready, "{:?} {:?}", status.fault, status.faults);
+        assert!(self.is_free(name).await);
+
+        // Certificates on a listener, records in a zone and schedules have no tags, and a job's run is over.
+        let unseen = |address: &str| {
+            address.ends_with(".certificates")
+                || address.starts_with("dns.")
+                || address == "schedule.rebuild"
+                || (address.starts_with("jobs.") && address.matches('.').count() == 1)
+        };
+        let planned: BTreeSet<String> =
+            addresses(&planned).into_iter().filter(|address| !unseen(address)).collect();
+        let standing: BTreeSet<String> = self
+            .standing(name)
+            .iter()
+            .filter_map(|found| found.split_once(' '))
+            .map(|(_, address)| address.to_owned())
+            .collect();
+        let missing: Vec<&String> = planned.difference(&standing).collect();
+        assert_eq!(missing, Vec::<&String>::new(), "planned, and not there");
+        let more: Vec<&String> = standing.difference(&planned).filter(|address| !unseen(address)).collect();
+        assert_eq!(more, Vec::<&String>::new(), "there, and not planned");
+        look(&status).await;
+
+        // As a new version and without a status: AWS itself says that nothing is to be done.
+        let forget = self.s3().delete_object().bucket(BUCKET).key(step::status_key(name));
+        forget.send().await.expect("a deletion");
+        let since = self.calls_so_far();
+        self.ready(name, spec).await;
+        assert_eq!(self.writes(since), Vec::<String>::new());
+        assert_eq!(self.plan(spec).await, []);
+
+        if parting != spec {
+            self.ready(name, parting).await;
+        }
+        self.destroy(name).await;
+        self.same(&before);
+        assert!(self.is_free(name).await);
+    }
+
     /// Whether an environment's lock is free, or is so soon: a run's status is written before it lets go.
     pub async fn is_free(&self, name: &str) -> bool {
         for _ in 0..50 {
@@ -379,6 +551,106 @@ impl Local {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         false
+    }
+}
+
+/// A spec with a part of every section. It takes a public zone, `<name>.test`, as given.
+pub fn everything(name: &str) -> String {
+    format!(
+        "
+apiVersion: plinth/v1
+name: {name}
+schedule: {{ rebuild: rate(7 days), timezone: Europe/London }}
+network: {{ zones: 2, nat: single, endpoints: [s3, logs] }}
+key: {{}}
+secrets:
+  made: {{ generate: {{}}, recovery: 0d }}
+  login: {{ generate: {{ username: app }}, recovery: 0d }}
+  url: {{ compose: 'db://${{secrets.login.username}}:${{secrets.login.password}}@${{services.app.host}}', recovery: 0d }}
+roles: {{ reader: {{ assumedBy: [ecs-tasks.amazonaws.com], allow: ['s3:ListBucket'] }} }}
+repositories: {{ app: {{ keep: 5, forceDelete: true }} }}
+deployers: {{ ci: {{ user: true }} }}
+buckets: {{ store: {{ versioned: true, expire: 30d, forceDelete: true }} }}
+fileSystems: {{ data: {{ accessPoints: {{ app: {{ path: /app, owner: '1000:1000' }} }} }} }}
+databases:
+  plain: {{ engine: mysql, credentials: '${{secrets.login}}', finalSnapshot: false }}
+  aurora:
+    engine: aurora-postgresql
+    serverless: {{ min: 1, max: 2 }}
+    credentials: '${{secrets.login}}'
+    finalSnapshot: false
+certificates: {{ own: {{ domain: app.{name}.test, zone: {name}.test }} }}
+cluster:
+  capacity: ec2
+  instances: {{ type: t3.small, max: 2, mounts: {{ /mnt/data: '${{fileSystems.data}}' }} }}
+loadBalancers:
+  inner: {{ type: network, scheme: internal, listeners: {{ tcp: {{ port: 80, default: '${{services.app}}' }} }} }}
+  outer:
+    type: application
+    scheme: internet-facing
+    listeners:
+      http: {{ port: 80, redirect: https }}
+      https:
+        port: 443
+        certificates: ['${{certificates.own}}']
+        default: '${{services.web}}'
+        rules: {{ index: {{ paths: [/], to: '${{functions.index}}' }} }}
+functions: {{ index: {{ package: reportportal-index, vpc: true, environment: {{ TRAEFIK_SERVICES_URL: 'http://x:1' }} }} }}
+jobs: {{ once: {{ image: nginx:1, memory: 64 }} }}
+services:
+  app:
+    image: nginx:1
+    networkMode: awsvpc
+    memory: 64
+    ports: [80]
+    environment: {{ KEY: '${{secrets.made}}', URL: '${{secrets.url}}' }}
+    mounts: {{ /data: '${{fileSystems.data.app}}' }}
+    role: {{ allow: ['s3:ListBucket'] }}
+    scale: {{ min: 1, max: 2, cpu: 60 }}
+  web:
+    image: nginx:1
+    memory: 64
+    ports: [80]
+    mounts: {{ /data: /mnt/data/web }}
+apis:
+  qa:
+    link: '${{loadBalancers.inner}}'
+    routes: {{ GET /: {{}}, POST /ask: {{}} }}
+    usagePlan: {{ quota: {{ limit: 20, period: week }} }}
+dns:
+  {name}.test: {{ records: {{ app: '${{loadBalancers.outer}}' }} }}
+  in.{name}.test: {{ private: true, records: {{ app: '${{loadBalancers.inner}}' }} }}
+"
+    )
+}
+
+/// What a run asks people for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    Image { region: String, repository: String, tag: String },
+    Secret { environment: String, secret: String },
+    Record { domain: String },
+}
+
+impl Asked {
+    /// All that a step's message asks for.
+    fn all(message: &str) -> Vec<Self> {
+        let images = message.split("docker push ").skip(1).filter_map(|rest| {
+            let image = rest.split([' ', ';', ',', '`']).next()?;
+            let (registry, image) = image.split_once('/')?;
+            let (repository, tag) = image.rsplit_once(':')?;
+            let region = registry.split('.').nth(3)?.to_owned();
+            Some(Self::Image { region, repository: repository.to_owned(), tag: tag.to_owned() })
+        });
+        let secrets = message.split("plinth secret set ").skip(1).filter_map(|rest| {
+            let mut words = rest.split([' ', ';', ',', '`']);
+            Some(Self::Secret { environment: words.next()?.to_owned(), secret: words.next()?.to_owned() })
+        });
+        let records = message.split("CNAME _").skip(1).filter_map(|rest| {
+            let (_, domain) = rest.split(' ').next()?.trim_end_matches('.').split_once('.')?;
+            Some(Self::Record { domain: domain.to_owned() })
+        });
+        images.chain(secrets).chain(records).collect()
     }
 }
 
@@ -412,12 +684,20 @@ pub fn addresses(changes: &[Change]) -> BTreeSet<String> {
     changes.iter().map(|change| change.address.clone()).collect()
 }
 
+/// The `aws` command.
+pub fn aws() -> String {
+    std::env::var("AWS").unwrap_or_else(|_| root().join(".venv/bin/aws").display().to_string())
+}
+
 fn python() -> String {
     std::env::var("PYTHON").unwrap_or_else(|_| root().join(".venv/bin/python").display().to_string())
 }
 
 /// Starts the server on a free port, and what stops it once this process has ended; then deploys.
 fn start() -> u16 {
+    // What is deployed is put together in the repository's folder.
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
     let port = free.expect("a port").port();
     script("up", port, &["--waits", "0.02"]);

@@ -10,42 +10,6 @@ use tests::{BUCKET, Local, MACHINE};
 
 const NAME: &str = "roles";
 
-/// A part of every section; a secret to be put by hand and its image make the run wait once.
-const SPEC: &str = "apiVersion: plinth/v1
-name: roles
-network: { zones: 2, nat: single, endpoints: [s3, logs] }
-secrets:
-  made: { generate: {}, recovery: 0d }
-  login: { generate: { username: app }, recovery: 0d }
-key: {}
-certificates: { own: { domain: app.roles.test, zone: roles.test } }
-dns: { roles.test: { records: { app: '${loadBalancers.inner}' } }, in.roles.test: { private: true } }
-databases:
-  plain: { engine: mysql, credentials: '${secrets.login}', finalSnapshot: false }
-  aurora:
-    { engine: aurora-postgresql, serverless: { min: 1, max: 2 }, credentials: '${secrets.login}' }
-repositories: { app: { keep: 5, forceDelete: true } }
-buckets: { store: { versioned: true, expire: 30d, forceDelete: true } }
-fileSystems: { data: { accessPoints: { app: { path: /app, owner: '1000:1000' } } } }
-loadBalancers:
-  inner: { type: network, scheme: internal, listeners: { tcp: { port: 80, default: '${services.app}' } } }
-  outer:
-    type: application
-    scheme: internet-facing
-    listeners: { http: { port: 80, default: '${functions.index}' } }
-functions: { index: { package: reportportal-index, vpc: true } }
-jobs: { once: { image: nginx:1 } }
-services:
-  app:
-    image: nginx:1
-    ports: [80]
-    environment: { KEY: '${secrets.made}' }
-    mounts: { /data: '${fileSystems.data.app}' }
-    role: { allow: ['s3:ListBucket'] }
-apis:
-  qa: { link: '${loadBalancers.inner}', routes: { GET /: {} }, usagePlan: { burst: 5 } }
-";
-
 /// A function's role, and the policy that holds its statements.
 struct Role {
     name: String,
@@ -104,17 +68,17 @@ async fn fault(local: &Local, sid: &str) -> Option<String> {
     let begun = executions(local).await;
     match sid {
         "StoreSpecs" => {
-            let spec = spec::parse(SPEC, None).expect("a spec");
+            let spec = spec::parse(&tests::everything(NAME), None).expect("a spec");
             local.start(&json!({ "spec": spec })).await;
         }
         // The second finds the lock held, and is the next run.
         "SeeLockHolders" | "StartTheNextRun" => {
-            let version = local.upload(NAME, SPEC).await;
+            let version = local.upload(NAME, &tests::everything(NAME)).await;
             local.status(NAME, |status| status.version.as_ref() == Some(&version)).await;
-            local.upload(NAME, &format!("{SPEC}tags: {{ a: b }}\n")).await;
+            local.upload(NAME, &format!("{}tags: {{ a: b }}\n", tests::everything(NAME))).await;
         }
         _ => {
-            local.upload(NAME, SPEC).await;
+            local.upload(NAME, &tests::everything(NAME)).await;
         }
     }
     let up = ended(local, &begun).await;
@@ -193,7 +157,7 @@ async fn without_any_one_statement_the_function_that_needs_it_is_denied() {
 
 /// Those of a share of the statements without which nothing was denied, with what happened instead.
 async fn needless(local: Local, share: usize) -> Vec<String> {
-    prepare(&local).await;
+    local.lay_out(&tests::everything(NAME));
     let iam = Iam::new(&local.aws);
     let mut needless = Vec::new();
     let mut number = 0;
@@ -217,13 +181,6 @@ async fn needless(local: Local, share: usize) -> Vec<String> {
         }
     }
     needless
-}
-
-/// What the spec takes as given: a public zone.
-async fn prepare(local: &Local) {
-    let zones = aws_sdk_route53::Client::new(&local.aws);
-    let zone = zones.create_hosted_zone().name("roles.test").caller_reference("roles").send().await;
-    zone.expect("a zone");
 }
 
 /// What services answer who may not do something.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 use step::{Action, EnvironmentState, State, Status};
-use tests::{BUCKET, Local, MACHINE, addresses};
+use tests::{BUCKET, Local, MACHINE};
 
 /// One task on Fargate of an image that anybody may pull.
 fn small(name: &str, rest: &str) -> String {
@@ -25,66 +25,10 @@ fn waiting(name: &str) -> String {
     format!("{service}secrets: {{ key: {{ recovery: 0d }} }}\n")
 }
 
-async fn forget_status(local: &Local, name: &str) {
-    let delete = local.s3().delete_object().bucket(BUCKET).key(step::status_key(name));
-    delete.send().await.expect("a deletion");
-}
-
 /// How often the machine has run.
 async fn runs(local: &Local) -> usize {
     let listed = local.sfn().list_executions().state_machine_arn(MACHINE).send().await;
     listed.expect("executions").executions.len()
-}
-
-/// A whole life: what the plan names is what stands, the same again makes no write call, and what is left
-/// in the end is what was there before. `image` is pushed when the run asks for it.
-async fn lives(local: &Local, name: &str, spec: &str, image: Option<(&str, &str)>) -> Status {
-    let before = local.inventory();
-    let planned = local.plan(spec).await;
-    assert_eq!(local.inventory(), before, "a plan writes nothing");
-    let version = local.upload(name, spec).await;
-    if let Some((repository, tag)) = image {
-        local.waiting(name, "docker push").await;
-        local.put_image(repository, tag).await;
-    }
-    let of = |status: &Status| status.version.as_ref() == Some(&version) && tests::settled(status);
-    let status = local.status(name, of).await;
-    assert_eq!(status.state, EnvironmentState::Ready, "{:?}", status.fault);
-    assert!(local.is_free(name).await);
-
-    // The inventory shows no tags of listeners' rules and DNS records, and a job's run is over.
-    let unseen = |address: &String| {
-        address.contains(".rules.")
-            || address.starts_with("dns.")
-            || (address.starts_with("jobs.") && address.matches('.').count() == 1)
-    };
-    let standing = local.standing(name);
-    let missing: BTreeSet<String> = addresses(&planned)
-        .into_iter()
-        .filter(|address| !unseen(address))
-        .filter(|address| !standing.iter().any(|found| found.ends_with(&format!(" {address}"))))
-        .collect();
-    assert_eq!(missing, BTreeSet::new(), "{standing:#?}");
-
-    // As a new version and without a status: AWS itself says that nothing is to be done.
-    forget_status(local, name).await;
-    let since = local.calls_so_far();
-    local.ready(name, spec).await;
-    assert_eq!(local.writes(since), Vec::<String>::new());
-    assert_eq!(local.plan(spec).await, []);
-
-    local.destroy(name).await;
-    assert_eq!(local.inventory(), before);
-    assert!(local.is_free(name).await);
-    status
-}
-
-#[tokio::test]
-async fn the_question_answering_system_comes_up_stays_as_it_is_and_goes() {
-    let local = Local::take().await;
-    let spec = tests::file("examples/question-answering.yaml");
-    let status = lives(&local, "question-answering", &spec, Some(("ecs-repo", "latest"))).await;
-    assert!(status.outputs.apis["qa"].url.ends_with("/live"));
 }
 
 /// What keeps data, encrypted with the environment's own key, and a service that mounts it.
@@ -112,7 +56,7 @@ services:
 #[tokio::test]
 async fn what_keeps_data_comes_up_encrypted_stays_as_it_is_and_goes() {
     let local = Local::take().await;
-    lives(&local, "stores", STORES, None).await;
+    local.lives("stores", STORES, STORES, async |_| {}).await;
     // Its key awaits its deletion, and is taken up again.
     let keys = async || aws_sdk_kms::Client::new(&local.aws).list_keys().send().await.expect("keys").keys;
     let before = keys().await;
@@ -175,7 +119,7 @@ async fn what_serves_from_databases_over_https_comes_up_stays_as_it_is_and_goes(
     let zones = aws_sdk_route53::Client::new(&local.aws);
     let zone = zones.create_hosted_zone().name("serves.test").caller_reference("serves").send().await;
     let zone = zone.expect("a zone").hosted_zone.expect("a zone").id;
-    lives(&local, "serves", SERVES, None).await;
+    local.lives("serves", SERVES, SERVES, async |_| {}).await;
 
     local.control("POST", "scale", Some(json!({ "scale": 0.02 })));
     let waits = waits(&local, "serves", SERVES, None).await;
@@ -215,7 +159,7 @@ services:
 #[tokio::test]
 async fn jobs_and_functions_come_up_stay_as_they_are_and_go() {
     let local = Local::take().await;
-    lives(&local, "works", WORKS, None).await;
+    local.lives("works", WORKS, WORKS, async |_| {}).await;
 }
 
 #[tokio::test]
@@ -298,7 +242,7 @@ async fn what_takes_time_is_waited_for_by_looking_again() {
         assert!(waits.iter().any(|wait| wait.contains(thing)), "nothing waited for a {thing}: {waits:#?}");
     }
     local.destroy(name).await;
-    assert_eq!(local.inventory(), before);
+    local.same(&before);
 }
 
 #[tokio::test]
@@ -608,4 +552,88 @@ async fn two_hundred_services_take_less_than_a_fifth_of_what_a_run_may_take() {
         assert!(largest < STATE / 5, "{execution} hands on {largest} bytes");
     }
     local.destroy("many").await;
+}
+
+/// What a life of everything waits for, on its way up and on its way down, with AWS's own times made short.
+#[tokio::test]
+async fn each_resource_that_takes_its_time_is_waited_for() {
+    let local = Local::take().await;
+    let spec = tests::everything("slow");
+    local.lay_out(&spec);
+    local.control("POST", "scale", Some(json!({ "scale": 0.02 })));
+    let mut waits = waits(&local, "slow", &spec, None).await;
+    local.delete("slow").await;
+    loop {
+        for step in local.steps("slow").await.into_iter().filter(|step| step.status == State::Waiting) {
+            waits.insert(step.message.unwrap_or_default());
+        }
+        let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key("slow")).await;
+        if status.is_ok_and(|status| status.version.is_none() && tests::settled(&status)) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let things = [
+        "NAT gateway",
+        "load balancer",
+        "VPC endpoint",
+        "RDS instance",
+        "Aurora cluster",
+        "ECS service",
+        "instances",
+        "EFS file system",
+        "certificate",
+        "VPC link",
+        "namespace",
+        "role",
+        "Route 53",
+    ];
+    let missing: Vec<_> =
+        things.into_iter().filter(|thing| !waits.iter().any(|wait| wait.contains(thing))).collect();
+    assert_eq!(missing, Vec::<&str>::new(), "nothing waited for these: {waits:#?}");
+}
+
+/// A service whose tasks keep ending, and one whose targets stay unwell.
+#[tokio::test]
+async fn tasks_that_keep_stopping_and_targets_that_stay_unhealthy_fail_the_run_with_the_reason() {
+    let local = Local::take().await;
+    let spec = tests::file("examples/hello.yaml");
+    local.control("POST", "scale", Some(json!({ "scale": 0.01 })));
+    local.control("POST", "exits", Some(json!({ "family": "hello-web", "code": 137, "log": [] })));
+    let status = local.apply("hello", &spec).await;
+    assert_eq!(status.state, EnvironmentState::Failed);
+    let fault = status.fault.expect("a fault").message;
+    assert!(fault.contains("hello-web") && fault.contains("137"), "{fault}");
+
+    local.control("POST", "exits", Some(json!({ "family": "hello-web", "code": null })));
+    local.control("POST", "scale", Some(json!({ "scale": 0.0 })));
+    local.ready("hello", &spec).await;
+    let newer = spec.replace("nginx:1.29", "nginx:1.30");
+    local.control("POST", "scale", Some(json!({ "scale": 0.01 })));
+    local.control(
+        "POST",
+        "unhealthy",
+        Some(json!({ "targetGroup": "hello-web", "reason": "Target.Timeout", "new": true })),
+    );
+    let status = local.apply("hello", &newer).await;
+    assert_eq!(status.state, EnvironmentState::Failed);
+    let fault = status.fault.expect("a fault").message;
+    assert!(fault.contains("ELB health checks") || fault.contains("Target.Timeout"), "{fault}");
+
+    local.control("POST", "unhealthy", Some(json!({ "targetGroup": "hello-web", "healthy": true })));
+    local.ready("hello", &newer).await;
+    local.destroy("hello").await;
+}
+
+#[tokio::test]
+async fn a_rebuild_takes_the_environment_away_and_brings_it_again() {
+    let local = Local::take().await;
+    let spec = tests::file("examples/hello.yaml");
+    let before = local.ready("hello", &spec).await.outputs.network.expect("a network").vpc;
+    let execution = local.start(&json!({ "environment": "hello", "action": "rebuild" })).await;
+    assert_eq!(local.ended(&execution).await, "SUCCEEDED");
+    let status = local.status("hello", tests::settled).await;
+    assert_eq!(status.state, EnvironmentState::Ready);
+    assert_ne!(status.outputs.network.expect("a network").vpc, before);
+    local.destroy("hello").await;
 }

@@ -40,7 +40,7 @@ fn function(state: &Value) -> Option<&str> {
 fn raised() -> BTreeSet<&'static str> {
     let text = String::new;
     let paces = [Pace::Soon, Pace::Later, Pace::Long];
-    let waits = paces.map(|pace| Error::NotReady { pace, message: text() });
+    let waits = paces.map(|pace| Error::wait(pace, text()));
     let others = [
         Error::Throttled(text()),
         Error::InvalidSpec(text()),

@@ -569,7 +569,9 @@ secrets:
   url: {{ compose: 'db://${{secrets.login.username}}:${{secrets.login.password}}@${{services.app.host}}', recovery: 0d }}
 roles: {{ reader: {{ assumedBy: [ecs-tasks.amazonaws.com], allow: ['s3:ListBucket'] }} }}
 repositories: {{ app: {{ keep: 5, forceDelete: true }} }}
-deployers: {{ ci: {{ user: true }} }}
+deployers:
+  ci: {{ user: true }}
+  hub: {{ oidc: {{ issuer: token.actions.githubusercontent.com, subject: 'repo:acme/app:*' }} }}
 buckets: {{ store: {{ versioned: true, expire: 30d, forceDelete: true }} }}
 fileSystems: {{ data: {{ accessPoints: {{ app: {{ path: /app, owner: '1000:1000' }} }} }} }}
 databases:
@@ -676,7 +678,7 @@ fn text(event: &HistoryEvent) -> String {
 
 /// Whether a run has come to its end.
 pub fn settled(status: &Status) -> bool {
-    !matches!(status.state, EnvironmentState::Provisioning | EnvironmentState::Destroying)
+    !status.state.is_under_way()
 }
 
 /// The addresses of changes.

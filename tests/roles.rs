@@ -47,14 +47,20 @@ fn unseen(role: &str, sid: &str) -> bool {
     let is = |word: &&str| role.starts_with(&format!("plinth-{word}Function"));
     match sid {
         "LookForANewerSpec" => !waits.iter().any(is),
-        "PullImages"
+        // Nothing is asked of people in this life.
+        "Ask"
+        | "PullImages"
         | "LinkToBalancers"
         | "MakeServiceLinkedRole"
         | "StandInSubnets"
         | "StandInVpcs"
         | "TakeFinalSnapshots"
         | "ReadZips"
-        | "TellAbsentZips" => true,
+        | "TellAbsentZips"
+        // Of the caller of Auto Scaling, of ECS and of Application Auto Scaling.
+        | "HandRolesToInstances"
+        | "Launch"
+        | "AlarmsOfScaling" => true,
         _ => false,
     }
 }

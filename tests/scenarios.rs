@@ -575,7 +575,8 @@ async fn each_resource_that_takes_its_time_is_waited_for() {
     }
     let things = [
         "NAT gateway",
-        "load balancer",
+        "load balancer (slow-inner)",
+        "load balancer (slow-outer)",
         "VPC endpoint",
         "RDS instance",
         "Aurora cluster",
@@ -585,12 +586,31 @@ async fn each_resource_that_takes_its_time_is_waited_for() {
         "certificate",
         "VPC link",
         "namespace",
-        "role",
-        "Route 53",
+        "records of hosted zone",
+        "network interfaces of Lambda functions",
     ];
     let missing: Vec<_> =
         things.into_iter().filter(|thing| !waits.iter().any(|wait| wait.contains(thing))).collect();
     assert_eq!(missing, Vec::<&str>::new(), "nothing waited for these: {waits:#?}");
+}
+
+/// Roles become usable in seconds: what is asked for right after them comes too early.
+#[tokio::test]
+async fn a_new_role_is_waited_for() {
+    let local = Local::take().await;
+    let spec = "
+apiVersion: plinth/v1
+name: early
+network: { nat: none, zones: 1 }
+functions: { index: { package: reportportal-index, environment: { TRAEFIK_SERVICES_URL: 'http://x:1' } } }
+jobs: { once: { image: nginx:1 } }
+";
+    local.control("POST", "scale", Some(json!({ "scale": 0.5 })));
+    let waits = waits(&local, "early", spec, None).await;
+    for told in ["cannot be assumed by Lambda", "ECS was unable to assume the role"] {
+        assert!(waits.iter().any(|wait| wait.contains(told)), "nothing waited for a role: {waits:#?}");
+    }
+    local.destroy("early").await;
 }
 
 /// A service whose tasks keep ending, and one whose targets stay unwell.

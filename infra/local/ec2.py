@@ -13,6 +13,8 @@ from . import bridge, lifecycle
 # Calls that answer what the first call with their client token answered, for a day.
 # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
 _answers: dict[tuple[str, str, str], bridge.Answer] = {}
+# The interfaces that Lambda functions have left, and since when.
+released: dict[str, float] = {}
 
 
 def install() -> None:
@@ -96,6 +98,11 @@ def _sweep(backend: EC2Backend) -> None:
             for address in [each for each in backend.addresses if each.eni is gateway._eni]:
                 backend.disassociate_address(association_id=address.association_id)
             backend.delete_network_interface(gateway._eni.id)
+    for left in [each for each in released if each in backend.enis]:
+        if lifecycle.ready("lambda-interface-release", released[left]):
+            interface = backend.enis.pop(left)
+            interface.subnet.del_subnet_ip(interface.private_ip_address)
+            del released[left]
     for endpoint in [each for each in backend.vpc_end_points.values() if each.state == "deleted"]:
         for interface in endpoint.network_interface_ids:
             backend.enis.pop(interface, None)

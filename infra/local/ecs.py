@@ -11,7 +11,7 @@ from ministack.core.responses import get_account_id, get_region
 from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.ecs.models import EC2ContainerServiceBackend
 
-from . import bridge, deployments, placement
+from . import bridge, deployments, iam, placement
 from .deployments import Deployment, Service, Task, backend, services, tasks
 
 DEPLOYMENT = {"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING",
@@ -212,6 +212,7 @@ def _run(cluster: str, body: dict) -> tuple[list[Task], list[dict]]:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
     """
     definition = _definition(body["taskDefinition"])
+    _check_roles(definition)
     settings = {**body, **_capacity(cluster, body, definition)}
     _check_place(settings, definition)
     if settings.get("launchType") == "EC2" and not placement.instances(cluster):
@@ -229,6 +230,20 @@ def _run(cluster: str, body: dict) -> tuple[list[Task], list[dict]]:
         if reason := deployments.cannot_start(task):
             deployments.stop(task, reason, "TaskFailedToStart")
     return started, failures
+
+
+def _check_roles(definition) -> None:
+    """A role made moments ago can't be assumed yet.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshooting.html
+    """
+    roles = [getattr(definition, name, None) for name in ("execution_role_arn", "task_role_arn")]
+    for role in filter(None, roles):
+        if not iam.assumable(role, "ecs-tasks.amazonaws.com"):
+            raise Refusal("ClientException", f"ECS was unable to assume the role '{role}' that was provided for "
+                          "this task. Please verify that the role being passed has the proper trust "
+                          "relationship and permissions and that your IAM user has permissions to pass this "
+                          "role.")
 
 
 def stop_task(body: dict) -> dict:

@@ -5,6 +5,7 @@ user goes after.
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 
 import ministack.app as ministack
 from ministack.core import iam_actions, iam_evaluator
@@ -12,6 +13,7 @@ from ministack.core.responses import get_account_id, get_region
 from ministack.core.router import extract_access_key_id
 from ministack.services import iam
 
+from . import lifecycle
 from .bridge import Answer, Request
 
 # What hands a role to a service, and the service.
@@ -31,6 +33,18 @@ def install() -> None:
         handlers["GetAccountAuthorizationDetails"])
     handlers["ListAccessKeys"] = _of_a_user(handlers["ListAccessKeys"])
     handlers["DeleteUser"] = _after_its_policies(handlers["DeleteUser"])
+
+
+def assumable(arn: str, service: str) -> bool:
+    """Whether a service can assume a role: it is trusted, and the role is known everywhere by now.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    """
+    role = iam._roles.get(arn.rsplit("/", 1)[-1])
+    trust = json.dumps((role or {}).get("AssumeRolePolicyDocument", ""))
+    made = (role or {}).get("CreateDate")
+    since = datetime.fromisoformat(made.replace("Z", "+00:00")).timestamp() if isinstance(made, str) else 0
+    return role is not None and service in trust and lifecycle.ready("iam-role", since)
 
 
 def _with_path(plain: Callable) -> Callable:

@@ -1,18 +1,21 @@
 """Lambda: what a function's code and role must be, changes that take time, and policies that are empty."""
 
 import json
-from datetime import datetime
+import time
 from urllib.parse import unquote
 
 import ministack.app as ministack
 from ministack.core import iam_actions, iam_evaluator
-from ministack.core.responses import error_response_json, get_region
+from ministack.core.responses import error_response_json, get_account_id, get_region
 from ministack.core.router import extract_access_key_id
-from ministack.services import ecr, iam, s3
+from ministack.services import ecr, s3
 from ministack.services import lambda_svc as functions
 
-from . import lifecycle
+from moto.ec2.models import ec2_backends
+
+from . import ec2
 from .bridge import Answer
+from .iam import assumable
 
 SERVICE = "lambda.amazonaws.com"
 # What Lambda looks up with the caller's permissions before it puts a function into a network.
@@ -80,11 +83,7 @@ def _role(headers: dict, query: dict, name: str, given: dict) -> None:
     if not arn:
         return
     _demand(headers, query, "iam:PassRole", arn, {"iam:PassedToService": SERVICE})
-    role = iam._roles.get(arn.rsplit("/", 1)[-1])
-    trust = json.dumps((role or {}).get("AssumeRolePolicyDocument", ""))
-    made = (role or {}).get("CreateDate")
-    since = datetime.fromisoformat(made.replace("Z", "+00:00")).timestamp() if isinstance(made, str) else 0
-    if role is None or SERVICE not in trust or not lifecycle.ready("iam-role", since):
+    if not assumable(arn, SERVICE):
         _refuse("InvalidParameterValueException",
                 "The role defined for the function cannot be assumed by Lambda.")
 
@@ -144,7 +143,43 @@ def _digest(uri: str) -> str | None:
 
 
 def _made(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
-    return _resolved(json.loads(answer[2])["FunctionName"], answer)
+    made = json.loads(answer[2])["FunctionName"]
+    _connect(made)
+    return _resolved(made, answer)
+
+
+def _changed(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
+    _connect(name)
+    return _active(headers, query, name, answer)
+
+
+def _gone(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
+    _release(name)
+    return answer
+
+
+def _connect(name: str) -> None:
+    """A function in a network has an interface in each of its subnets.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-enis
+    """
+    _release(name)
+    network, backend = _config(name).get("VpcConfig") or {}, ec2_backends[get_account_id()][get_region()]
+    for subnet in [backend.get_subnet(each) for each in network.get("SubnetIds") or []]:
+        interface = backend.create_network_interface(
+            subnet, subnet.get_available_subnet_ip(name), group_ids=network.get("SecurityGroupIds"),
+            description=f"AWS Lambda VPC ENI-{name}")
+        interface.status = "in-use"
+
+
+def _release(name: str) -> None:
+    """A function that is gone, or connected otherwise, leaves its interfaces for a while.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-enis
+    """
+    for interface in ec2_backends[get_account_id()][get_region()].enis.values():
+        if interface.description == f"AWS Lambda VPC ENI-{name}" and interface.id not in ec2.released:
+            ec2.released[interface.id] = time.time()
 
 
 def _put(headers: dict, query: dict, name: str, answer: Answer) -> Answer:
@@ -209,5 +244,6 @@ CHECKS = {
     "PublishVersion": (_idle,),
     "TagResource": (_idle,),
 }
-AFTER = {"CreateFunction": _made, "UpdateFunctionConfiguration": _active, "UpdateFunctionCode": _put,
+AFTER = {"CreateFunction": _made, "UpdateFunctionConfiguration": _changed,
+         "DeleteFunction": _gone, "UpdateFunctionCode": _put,
          "GetFunction": _told, "GetPolicy": _policy}

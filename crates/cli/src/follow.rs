@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::IsTerminal, time::Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use step::{EnvironmentState, Error, Progress, Result, State, Status, read_if_there};
+use step::{Error, Progress, Result, State, Status, read_if_there};
 
 use crate::{
     control_plane::{ControlPlane, Stored},
@@ -92,7 +92,7 @@ impl Following<'_> {
 
 /// Whether a run is at work.
 pub(crate) fn under_way(status: &Status) -> bool {
-    matches!(status.state, EnvironmentState::Provisioning | EnvironmentState::Destroying)
+    status.state.is_under_way()
 }
 
 /// Whether the spec that lies there is another than this version, none being its deletion: then no run

@@ -39,6 +39,7 @@ pub(crate) fn change(change: &Change) -> String {
         Action::Create => '+',
         Action::Update => '~',
         Action::Delete => '-',
+        Action::Keep => '=',
     };
     let fields = change.fields.iter().map(field);
     std::iter::once(format!("{sign} {}", change.address)).chain(fields).collect::<Vec<_>>().join("\n")
@@ -58,7 +59,11 @@ pub(crate) fn summary(changes: &[Change]) -> String {
     if changes.is_empty() {
         return "nothing to change".to_owned();
     }
-    format!("{create} to create, {update} to change, {delete} to delete")
+    let kept = match count(Action::Keep) {
+        0 => String::new(),
+        kept => format!("; {kept} protected and kept"),
+    };
+    format!("{create} to create, {update} to change, {delete} to delete{kept}")
 }
 
 /// An environment's line in a list.
@@ -67,6 +72,19 @@ pub(crate) fn environment(status: &Status) -> String {
     format!("{:24} {:12} since {:.0}  {region}", status.environment, status.state.word(), status.at)
         .trim_end()
         .to_owned()
+}
+
+/// What is to be known of an environment beside its state: what people are asked to do, what stays, and how long
+/// its latest rebuild took.
+pub(crate) fn beside(status: &Status) -> Vec<String> {
+    let asks = status.asks.iter().map(|asked| format!("  asks     {asked}"));
+    let kept = status
+        .kept
+        .iter()
+        .map(|address| format!("  kept     {address}, which is protected or needed by what is"));
+    let rebuilt =
+        status.rebuilds.last().map(|last| format!("  rebuilt  {:.0}, in {} s", last.at, last.seconds));
+    asks.chain(kept).chain(rebuilt).collect()
 }
 
 /// Why a run didn't end well, with what to do.

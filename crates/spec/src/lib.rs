@@ -71,6 +71,10 @@ pub struct Spec {
     /// Tags for every resource, beside Plinth's own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Whether everything that keeps data (secrets, buckets, file systems, databases, private zones) is protected,
+    /// as if each said so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
     /// What happens by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -149,6 +153,7 @@ impl Spec {
             name: name.to_owned(),
             region: None,
             tags: BTreeMap::new(),
+            protect: false,
             schedule: None,
             network: None,
             key: None,

@@ -31,9 +31,24 @@ pub(crate) fn normalise(spec: &mut Spec) {
     if !spec.services.is_empty() || !spec.jobs.is_empty() {
         spec.cluster.get_or_insert_with(Cluster::default);
     }
+    if spec.protect {
+        protect(spec);
+    }
     tasks(spec);
     if let Some(network) = spec.network.as_mut().filter(|network| network.vpc.is_none()) {
         addresses(network);
+    }
+}
+
+/// Has everything that keeps data say that it is protected.
+fn protect(spec: &mut Spec) {
+    let secrets = spec.secrets.values_mut().map(|secret| &mut secret.protect);
+    let buckets = spec.buckets.values_mut().map(|bucket| &mut bucket.protect);
+    let file_systems = spec.file_systems.values_mut().map(|file_system| &mut file_system.protect);
+    let databases = spec.databases.values_mut().map(|database| &mut database.protect);
+    let zones = spec.dns.values_mut().filter(|zone| zone.private).map(|zone| &mut zone.protect);
+    for protect in secrets.chain(buckets).chain(file_systems).chain(databases).chain(zones) {
+        *protect = true;
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Answer {
     pub changes: Vec<Change>,
     /// What who follows the run should know beside: `skipped: https://…`.
     pub notes: Vec<String>,
+    /// The addresses that must stay though the spec no longer mentions them: what is protected, and what
+    /// that needs.
+    pub kept: Vec<String>,
 }
 
 impl Answer {
@@ -26,12 +29,29 @@ impl Answer {
     pub fn new(output: impl Serialize, changes: Vec<Change>) -> Result<Self> {
         let output = serde_json::to_value(output)
             .map_err(|error| Error::Failed(format!("writing the output as JSON: {error}")))?;
-        Ok(Self { output, changes, notes: Vec::new() })
+        Ok(Self { output, changes, ..Self::default() })
+    }
+
+    /// The same answer, keeping what its changes name as kept, and beside it `needs`, the addresses of what
+    /// that can't be without.
+    #[must_use]
+    pub fn keeping(mut self, needs: impl IntoIterator<Item = String>) -> Self {
+        let kept = self.changes.iter().filter(|change| change.action == Action::Keep);
+        self.kept = kept.map(|change| change.address.clone()).collect();
+        if !self.kept.is_empty() {
+            self.kept.extend(needs);
+        }
+        self
+    }
+
+    /// How many changes there are, without what is kept.
+    pub fn count(&self) -> usize {
+        self.changes.iter().filter(|change| change.action != Action::Keep).count()
     }
 
     /// An answer of which later steps need nothing.
     pub fn changed(changes: Vec<Change>) -> Self {
-        Self { output: Value::Null, changes, notes: Vec::new() }
+        Self { changes, ..Self::default() }
     }
 }
 
@@ -57,6 +77,8 @@ pub enum Action {
     Update,
     /// It goes.
     Delete,
+    /// The spec no longer mentions it, and it stays, since it is protected.
+    Keep,
 }
 
 /// A field that differs.
@@ -80,6 +102,11 @@ impl Change {
     /// A resource that goes.
     pub fn delete(address: impl Into<String>) -> Self {
         Self { address: address.into(), action: Action::Delete, fields: Vec::new() }
+    }
+
+    /// A resource that the spec no longer mentions and that stays, since it is protected.
+    pub fn keep(address: impl Into<String>) -> Self {
+        Self { address: address.into(), action: Action::Keep, fields: Vec::new() }
     }
 
     /// A resource that is there and differs in these fields; none if it doesn't differ.

@@ -1,6 +1,6 @@
 //! What a pass knows: the request, the spec, and how to call AWS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_config::SdkConfig;
 use jiff::Timestamp;
@@ -13,6 +13,8 @@ use crate::{Error, Operation, Outputs, Owner, Result, Run, name};
 pub struct Context {
     /// What is asked for.
     pub operation: Operation,
+    /// The name of the state that asks.
+    pub state: String,
     /// The run it is asked in.
     pub run: Run,
     /// The spec the run carries out; it describes nothing when the environment goes.
@@ -21,6 +23,8 @@ pub struct Context {
     pub outputs: Outputs,
     /// The services, or jobs, to do; all where absent.
     pub batch: Option<Vec<String>>,
+    /// The addresses that must stay though the spec doesn't mention them: something protected needs them.
+    pub kept: BTreeSet<String>,
     /// When the step's first pass in this run began.
     pub since: Timestamp,
     /// To make clients from: the run's region, the environment as the app's name.

@@ -16,6 +16,8 @@ pub enum Error {
         pace: Pace,
         /// What is waited for, and how long it may take.
         message: String,
+        /// What people are asked to do, if it waits for that.
+        asks: Vec<String>,
     },
     /// AWS asked us to slow down, or failed on its side.
     #[error("{0}")]
@@ -65,7 +67,26 @@ impl Error {
 
     /// Not ready, and soon to be.
     pub fn soon(message: impl Into<String>) -> Self {
-        Self::NotReady { pace: Pace::Soon, message: message.into() }
+        Self::wait(Pace::Soon, message)
+    }
+
+    /// Not ready; to be looked at again at this pace.
+    pub fn wait(pace: Pace, message: impl Into<String>) -> Self {
+        Self::NotReady { pace, message: message.into(), asks: Vec::new() }
+    }
+
+    /// Not ready, before a person has done what the message asks for.
+    pub fn asking(pace: Pace, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::NotReady { pace, asks: vec![message.clone()], message }
+    }
+
+    /// What people are asked to do.
+    pub fn asks(&self) -> &[String] {
+        match self {
+            Self::NotReady { asks, .. } => asks,
+            _ => &[],
+        }
     }
 
     /// What AWS answered when asked for `what`, told as one line.
@@ -133,6 +154,10 @@ pub trait Doing<T> {
     /// The same for a look-up: these codes mean that there is no such thing.
     fn unless_absent<W: fmt::Display>(self, codes: &[&str], what: impl FnOnce() -> W) -> Result<Option<T>>;
 
+    /// The same for a call that may come a little early: a code or a message with one of these parts, in small
+    /// letters, means that a later pass tries again.
+    fn unless_early<W: fmt::Display>(self, parts: &[&str], what: impl FnOnce() -> W) -> Result<T>;
+
     /// The same for a deletion: `absent` means that it is done, `in_use` that something else must go
     /// first, and a later pass tries again.
     fn gone<W: fmt::Display>(self, absent: &[&str], in_use: &[&str], what: impl FnOnce() -> W) -> Result<()>;
@@ -151,6 +176,17 @@ where
             Err(error) if error.code().is_some_and(|code| codes.contains(&code)) => Ok(None),
             answer => answer.doing(what).map(Some),
         }
+    }
+
+    fn unless_early<W: fmt::Display>(self, parts: &[&str], what: impl FnOnce() -> W) -> Result<T> {
+        let error = self.as_ref().err();
+        let code = error.and_then(ProvideErrorMetadata::code).unwrap_or_default();
+        let message = error.and_then(ProvideErrorMetadata::message).unwrap_or_default();
+        let told = format!("{code}: {message}");
+        if parts.iter().any(|part| told.to_lowercase().contains(part)) {
+            return Err(Error::soon(format!("{}: {told}", what())));
+        }
+        self.doing(what)
     }
 
     fn gone<W: fmt::Display>(self, absent: &[&str], in_use: &[&str], what: impl FnOnce() -> W) -> Result<()> {

@@ -54,10 +54,7 @@ impl Latency {
             60..300 => Pace::Later,
             300.. => Pace::Long,
         };
-        Error::NotReady {
-            pace,
-            message: format!("{doing}, {} of about {}", minutes(age), minutes(self.typical)),
-        }
+        Error::wait(pace, format!("{doing}, {} of about {}", minutes(age), minutes(self.typical)))
     }
 }
 

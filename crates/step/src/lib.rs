@@ -6,6 +6,7 @@
 //! [`Error::NotReady`], and Step Functions does the waiting.
 
 mod answer;
+mod asks;
 mod context;
 mod error;
 mod latency;
@@ -23,6 +24,7 @@ mod trigger;
 pub mod test;
 
 pub use answer::{Action, Answer, Change, Field, UNKNOWN, compare, compare_key};
+pub use asks::{Asks, asks_key, asks_prefix};
 pub use context::Context;
 pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;
@@ -37,6 +39,6 @@ pub use progress::{Progress, State};
 pub use request::{Location, Operation, Request, Run};
 pub use runtime::{config, in_region, read, read_if_there, run, spec_keys, write};
 pub use side_by_side::side_by_side;
-pub use status::{EnvironmentState, RunFault, Status, status_key};
-pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, missing_tags};
+pub use status::{EnvironmentState, Rebuild, RunFault, Status, status_key};
+pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, PROTECT, is_protected, missing_tags};
 pub use trigger::{Action as Asked, Trigger};

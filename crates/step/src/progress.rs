@@ -25,6 +25,9 @@ pub struct Progress {
     /// The error's name in the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What it asks people to do, while it waits for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<String>,
     /// What was changed, or in a plan would be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
@@ -59,6 +62,7 @@ impl Progress {
             at: now,
             message: None,
             error: None,
+            asks: Vec::new(),
             changes: Vec::new(),
             notes: Vec::new(),
         }
@@ -78,6 +82,7 @@ impl Progress {
     #[must_use]
     pub fn after(mut self, result: Result<&Answer, &Error>) -> Self {
         self.at = Timestamp::now();
+        self.asks = result.err().map(Error::asks).unwrap_or_default().to_vec();
         (self.status, self.message, self.error) = match result {
             Ok(answer) => {
                 self.changes.clone_from(&answer.changes);

@@ -1,5 +1,7 @@
 //! What a Task sends.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Outputs;
@@ -66,4 +68,7 @@ pub struct Request {
     /// The services, or jobs, to do, where a step goes in batches; all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Vec<String>>,
+    /// The addresses that must stay, as earlier steps of `prune` have found.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<String>,
 }

@@ -9,7 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Spec;
 
-use crate::{Answer, Context, Doing, Error, Operation, Progress, Request, Result, Run, State};
+use crate::{
+    Answer, Asks, Context, Doing, Error, Operation, Progress, Request, Result, Run, State, asks_key,
+};
 
 /// What is left of a function's time when a pass is ended, to write down how far it came.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -60,12 +62,14 @@ where
     let progress = begin(s3, &request).await?;
     let context = Context {
         operation: request.operation,
+        state: request.state,
         spec: read::<Spec>(s3, &run.spec.bucket, &run.spec.key).await?,
         aws: in_region(config, &run.region, &run.environment),
         home: in_region(config, &home, &run.environment),
         run: request.run,
         outputs: request.outputs,
         batch: request.batch,
+        kept: request.kept,
         since: progress.since,
     };
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RESERVE);
@@ -81,9 +85,14 @@ where
         }
         result => result,
     };
+    let asked = progress.asks.clone();
     let progress = progress.after(result.as_ref());
+    if progress.asks != asked {
+        let asks = Asks { run: run.id.clone(), asks: progress.asks.clone() };
+        write(s3, &run.spec.bucket, &asks_key(&run.environment, &progress.state), &asks).await?;
+    }
     write(s3, &run.spec.bucket, &format!("{}{}", run.prefix(), progress.key()), &progress).await?;
-    result.map(|answer| json!({ "output": answer.output, "changes": answer.changes.len() }))
+    result.map(|answer| json!({ "output": answer.output, "changes": answer.count(), "kept": answer.kept }))
 }
 
 /// The progress that an earlier pass left, or a new one. What is done begins anew: a rebuild prunes twice, and
@@ -93,7 +102,7 @@ async fn begin(s3: &Client, request: &Request) -> Result<Progress> {
     let (bucket, key) = (&request.run.spec.bucket, format!("{}{}", request.run.prefix(), progress.key()));
     let earlier = read_if_there::<Progress>(s3, bucket, &key).await?;
     if let Some(earlier) = earlier.filter(|earlier| earlier.status != State::Done) {
-        return Ok(Progress { since: earlier.since, ..progress });
+        return Ok(Progress { since: earlier.since, asks: earlier.asks, ..progress });
     }
     write(s3, bucket, &key, &progress).await?;
     Ok(progress)

@@ -16,17 +16,21 @@ where
     let results: Vec<_> = stream::iter(passes).buffered(AT_ONCE).collect().await;
     let mut done = Vec::with_capacity(results.len());
     let mut waits: Option<(crate::Pace, Vec<String>)> = None;
+    let mut asked = Vec::new();
     let mut fault: Option<Error> = None;
     for result in results {
         match result {
             Ok(value) => done.push(value),
-            Err(Error::NotReady { pace, message }) => match &mut waits {
-                None => waits = Some((pace, vec![message])),
-                Some((quickest, messages)) => {
-                    *quickest = pace.min(*quickest);
-                    messages.push(message);
+            Err(Error::NotReady { pace, message, asks }) => {
+                asked.extend(asks);
+                match &mut waits {
+                    None => waits = Some((pace, vec![message])),
+                    Some((quickest, messages)) => {
+                        *quickest = pace.min(*quickest);
+                        messages.push(message);
+                    }
                 }
-            },
+            }
             // Of several faults the one that a retry can't mend is told.
             Err(error) => match &fault {
                 None | Some(Error::Throttled(_)) => fault = Some(error),
@@ -36,7 +40,9 @@ where
     }
     match (fault, waits) {
         (Some(fault), _) => Err(fault),
-        (None, Some((pace, messages))) => Err(Error::NotReady { pace, message: messages.join("; ") }),
+        (None, Some((pace, messages))) => {
+            Err(Error::NotReady { pace, message: messages.join("; "), asks: asked })
+        }
         (None, None) => Ok(done),
     }
 }
@@ -47,7 +53,7 @@ mod tests {
     use crate::Pace;
 
     fn wait(pace: Pace, message: &str) -> Result<()> {
-        Err(Error::NotReady { pace, message: message.to_owned() })
+        Err(Error::wait(pace, message))
     }
 
     async fn of(results: Vec<Result<()>>) -> Result<Vec<()>> {
@@ -57,7 +63,13 @@ mod tests {
     #[tokio::test]
     async fn one_wait_names_all_that_is_pending() {
         let error = of(vec![wait(Pace::Long, "a"), Ok(()), wait(Pace::Soon, "b")]).await.unwrap_err();
-        assert_eq!(error, Error::NotReady { pace: Pace::Soon, message: "a; b".to_owned() });
+        assert_eq!(error, Error::wait(Pace::Soon, "a; b"));
+    }
+
+    #[tokio::test]
+    async fn what_people_are_asked_is_told_apart_from_the_waits_beside_it() {
+        let error = of(vec![wait(Pace::Soon, "a"), Err(Error::asking(Pace::Long, "b"))]).await.unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.asks()), ("a; b", &["b".to_owned()][..]));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use spec::Fault;
 
 use crate::{Outputs, Progress};
@@ -15,8 +15,11 @@ pub struct Status {
     pub environment: String,
     /// How it stands.
     pub state: EnvironmentState,
-    /// When this was written.
+    /// Since when it stands so: when this was written.
     pub at: Timestamp,
+    /// When the run began.
+    #[serde(default)]
+    pub begun: Timestamp,
     /// The run's id: the name of its execution.
     pub run: String,
     /// The version of the spec's object that the run carried out; none if the spec was deleted.
@@ -31,6 +34,19 @@ pub struct Status {
     /// What is wrong with the spec, if it was rejected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
+    /// What people are asked to do, while the run waits for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<String>,
+    /// The addresses of what stays though the spec no longer mentions it: it is protected, or something
+    /// protected needs it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+    /// The addresses of what was still there after all was deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remains: Vec<String>,
+    /// How long the latest rebuilds took, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rebuilds: Vec<Rebuild>,
     /// How far each step came.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Progress>,
@@ -45,6 +61,8 @@ pub struct Status {
 pub enum EnvironmentState {
     /// A run is under way.
     Provisioning,
+    /// A run is under way, and waits for what a person has to do.
+    Waiting,
     /// It is what its spec says.
     Ready,
     /// A run failed; what was built stays.
@@ -55,23 +73,55 @@ pub enum EnvironmentState {
     Destroying,
     /// It is gone.
     Destroyed,
+    /// It was taken away, and something is still there.
+    Leaked,
     /// The run gave way to a newer spec's.
     Superseded,
 }
 
+impl Status {
+    /// What is put on the bus when an environment comes to stand so: the event's detail type, and its detail.
+    pub fn event(&self) -> (String, String) {
+        let detail = json!({
+            "environment": self.environment, "state": self.state, "run": self.run, "version": self.version,
+            "fault": self.fault, "faults": self.faults.len(), "asks": self.asks, "kept": self.kept,
+            "remains": self.remains,
+        });
+        (format!("Environment {}", self.state.word()), detail.to_string())
+    }
+}
+
 impl EnvironmentState {
+    /// Whether a run is at work.
+    pub const fn is_under_way(self) -> bool {
+        matches!(self, Self::Provisioning | Self::Waiting | Self::Destroying)
+    }
+
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Provisioning => "provisioning",
+            Self::Waiting => "waiting",
             Self::Ready => "ready",
             Self::Failed => "failed",
             Self::Rejected => "rejected",
             Self::Destroying => "destroying",
             Self::Destroyed => "destroyed",
+            Self::Leaked => "leaked",
             Self::Superseded => "superseded",
         }
     }
+}
+
+/// How long a rebuild took, from its begin until the environment was verified: a team's time to recover.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// The run that did it.
+    pub run: String,
+    /// When it was done.
+    pub at: Timestamp,
+    /// How long it took, in seconds.
+    pub seconds: u64,
 }
 
 /// Why a run failed.

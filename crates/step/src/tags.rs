@@ -11,6 +11,15 @@ pub const ADDRESS: &str = "plinth:address";
 /// The tag that names the control plane: its bucket.
 pub const CONTROL_PLANE: &str = "plinth:control-plane";
 
+/// The tag that says whether a resource is protected: `true` or `false`. It is believed whatever the spec says
+/// when the resource is dropped.
+pub const PROTECT: &str = "plinth:protect";
+
+/// Whether these tags say that a resource is protected.
+pub fn is_protected(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(PROTECT).is_some_and(|protect| protect == "true")
+}
+
 /// Whose resources a run works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {

@@ -1,5 +1,7 @@
 //! Fixtures for the tests of steps.
 
+use std::collections::BTreeSet;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use jiff::Timestamp;
 use spec::Spec;
@@ -15,6 +17,7 @@ pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
         .build();
     Context {
         operation,
+        state: "Test".to_owned(),
         run: Run {
             environment: spec.name.clone(),
             id: "run".to_owned(),
@@ -29,6 +32,7 @@ pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
         spec,
         outputs,
         batch: None,
+        kept: BTreeSet::new(),
         since: Timestamp::now(),
         home: aws.clone(),
         aws,

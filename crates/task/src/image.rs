@@ -29,14 +29,14 @@ async fn is_there(ecr: &Client, context: &Context, image: &Text) -> Result<()> {
     }
     let image = context.render(image)?;
     let registry = repository.uri.split('/').next().unwrap_or_default();
-    Err(Error::NotReady {
-        pace: Pace::Later,
-        message: format!(
+    Err(Error::asking(
+        Pace::Later,
+        format!(
             "the image {image} isn't there: aws ecr get-login-password --region {} | docker login --username \
              AWS --password-stdin {registry} && docker push {image}",
             context.run.region
         ),
-    })
+    ))
 }
 
 /// The repository of the environment that the image lies in, and which image of it is meant.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use step::{Doing, Error, Result};
+use step::{Doing, Result};
 
 /// ECS's answer to a call that hands it a role or a target group. One made moments ago isn't usable
 /// yet, and what a listener has yet to take up neither: ECS says so in its message alone.
@@ -16,12 +16,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     W: fmt::Display,
 {
-    let message = answer.as_ref().err().and_then(ProvideErrorMetadata::message).unwrap_or_default();
-    let lowered = message.to_lowercase();
-    if SOON.iter().any(|part| lowered.contains(part)) {
-        return Err(Error::soon(format!("{}: {message}", doing())));
-    }
-    answer.doing(doing)
+    answer.unless_early(&SOON, doing)
 }
 
 /// What ECS says of what will be usable soon, in small letters. A service that isn't seen yet after it was

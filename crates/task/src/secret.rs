@@ -28,8 +28,6 @@ async fn has_value(secrets: &Client, context: &Context, name: &str) -> Result<()
     if described.version_ids_to_stages().is_some_and(|versions| !versions.is_empty()) {
         return Ok(());
     }
-    Err(Error::NotReady {
-        pace: Pace::Later,
-        message: format!("{address} has no value: plinth secret set {} {name}", context.run.environment),
-    })
+    let environment = &context.run.environment;
+    Err(Error::asking(Pace::Later, format!("{address} has no value: plinth secret set {environment} {name}")))
 }

@@ -7,6 +7,7 @@
 mod lock;
 mod source;
 
+use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::Client as S3;
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{Fault, Faults, Spec};
 use step::{
-    Asked, EnvironmentState, Error, Location, Result, Run, Status, Trigger, read_if_there, status_key, write,
+    Asked, Doing, EnvironmentState, Error, Location, Result, Run, Status, Trigger, read_if_there, status_key,
+    write,
 };
 
 use source::Source;
@@ -97,6 +99,8 @@ pub struct Accept {
     pub s3: S3,
     /// To see whether a lock's holder still runs.
     pub sfn: StepFunctions,
+    /// To tell the world.
+    pub events: Events,
     /// The control plane's bucket.
     pub bucket: String,
     /// The control plane's region.
@@ -204,15 +208,35 @@ impl Accept {
                 EnvironmentState::Provisioning
             },
             at: Timestamp::now(),
+            begun: Timestamp::now(),
             run: run.id.clone(),
             version: run.version.clone(),
             region: Some(run.region.clone()),
             fault: None,
             faults: Vec::new(),
+            asks: Vec::new(),
+            kept: earlier.as_ref().map(|status| status.kept.clone()).unwrap_or_default(),
+            remains: Vec::new(),
+            rebuilds: earlier.as_ref().map(|status| status.rebuilds.clone()).unwrap_or_default(),
             steps: Vec::new(),
             outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
         };
-        write(&self.s3, &self.bucket, &status_key(&run.environment), &status).await
+        write(&self.s3, &self.bucket, &status_key(&run.environment), &status).await?;
+        self.tell(&status).await
+    }
+
+    /// Puts an event on the bus.
+    async fn tell(&self, status: &Status) -> Result<()> {
+        let (kind, detail) = status.event();
+        let entry =
+            PutEventsRequestEntry::builder().source("plinth").detail_type(kind).detail(detail).build();
+        let put = self.events.put_events().entries(entry).send().await;
+        let put =
+            put.doing(|| format!("putting the event of environment {} on the bus", status.environment))?;
+        match put.failed_entry_count {
+            0 => Ok(()),
+            _ => Err(Error::Throttled("putting an event on the bus: it was not taken".to_owned())),
+        }
     }
 }
 

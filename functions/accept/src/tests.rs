@@ -1,3 +1,4 @@
+use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
 use aws_sdk_s3::{
     operation::{
         get_object::{GetObjectError, GetObjectOutput},
@@ -68,9 +69,11 @@ fn execution(status: ExecutionStatus) -> Rule {
 }
 
 async fn ask(input: Value, s3: &[&Rule], sfn: &[&Rule]) -> Result<Verdict> {
+    let told = mock!(Events::put_events).then_output(|| PutEventsOutput::builder().build());
     let accept = Accept {
         s3: mock_client!(aws_sdk_s3, RuleMode::MatchAny, s3),
         sfn: mock_client!(aws_sdk_sfn, RuleMode::MatchAny, sfn),
+        events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&told]),
         bucket: "plinth-bucket".to_owned(),
         region: "us-east-1".to_owned(),
     };

@@ -21,15 +21,15 @@ use aws_sdk_s3::{
     },
 };
 use step::{
-    Answer, BucketOutput, Change, Context, Doing, Error, Field, Operation, Result, compare, compare_key,
-    missing_tags, side_by_side,
+    Answer, BucketOutput, Change, Context, Doing, Error, Field, Operation, PROTECT, Result, compare,
+    compare_key, is_protected, missing_tags, side_by_side,
 };
 
 /// The tag that says whether a bucket is deleted with the objects in it.
 const FORCE_DELETE: &str = "plinth:force-delete";
 
-/// The tag that says whether a bucket is protected.
-const PROTECT: &str = "plinth:protect";
+/// What a protected bucket can't be without, by address.
+const NEEDS: [&str; 1] = ["key"];
 
 /// The longest name of a bucket.
 const LIMIT: usize = 63;
@@ -123,26 +123,30 @@ async fn plan(s3: &Client, context: &Context) -> Result<Answer> {
             Some(found) => Change::update(&wanted.address, difference(found, wanted)),
         });
     }
-    Answer::new(outputs, changes)
+    Ok(Answer::new(outputs, changes)?.keeping(NEEDS.map(str::to_owned)))
 }
 
 async fn prune(s3: &Client, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(s3, context).await?))
+    Ok(Answer::changed(delete_dropped(s3, context).await?).keeping(NEEDS.map(str::to_owned)))
 }
 
-/// Deletes our buckets that the spec doesn't mention; in a plan only names them. As long as one of them is
-/// protected nothing is deleted.
+/// Deletes our buckets that the spec doesn't mention, but for those that are protected; in a plan only names
+/// them.
 async fn delete_dropped(s3: &Client, context: &Context) -> Result<Vec<Change>> {
     let buckets = context.spec.buckets.iter();
     let kept: BTreeSet<String> = buckets.map(|(key, bucket)| name(context, key, bucket)).collect();
     let others = listed(s3, context).await?.into_iter().filter(|name| !kept.contains(name));
     let dropped = side_by_side(others.map(|name| dropped(s3, context, name))).await?;
     let dropped: Vec<Dropped> = dropped.into_iter().flatten().collect();
-    dropped.iter().try_for_each(refuse_protected)?;
     if context.operation == Operation::Prune {
-        side_by_side(dropped.iter().map(|dropped| delete(s3, dropped))).await?;
+        let going = dropped.iter().filter(|dropped| !dropped.protect);
+        side_by_side(going.map(|dropped| delete(s3, dropped))).await?;
     }
-    Ok(dropped.into_iter().map(|found| Change::delete(found.address).with("name", found.name)).collect())
+    let told = |found: Dropped| {
+        let change = if found.protect { Change::keep(found.address) } else { Change::delete(found.address) };
+        change.with("name", found.name)
+    };
+    Ok(dropped.into_iter().map(told).collect())
 }
 
 /// A bucket of ours that the spec doesn't mention, with what its tags say of how it goes.
@@ -155,21 +159,9 @@ struct Dropped {
 
 async fn dropped(s3: &Client, context: &Context, name: String) -> Result<Option<Dropped>> {
     let Some(tags) = tags(s3, &name).await? else { return Ok(None) };
-    let says = |tag: &str| tags.get(tag).is_some_and(|value| value == "true");
+    let force = tags.get(FORCE_DELETE).is_some_and(|force| force == "true");
     let address = context.owner().address(&tags).map(str::to_owned);
-    Ok(address.map(|address| Dropped { name, address, protect: says(PROTECT), force: says(FORCE_DELETE) }))
-}
-
-/// A protected bucket goes only after a spec has said that it may.
-fn refuse_protected(dropped: &Dropped) -> Result<()> {
-    if !dropped.protect {
-        return Ok(());
-    }
-    let Dropped { name, address, .. } = dropped;
-    Err(Error::Conflict(format!(
-        "S3 bucket ({name}) is protected: put {address} back with `protect: false`, apply that, and drop it \
-         then"
-    )))
+    Ok(address.map(|address| Dropped { name, address, protect: is_protected(&tags), force }))
 }
 
 /// The names of the account's buckets in the run's region.

@@ -190,6 +190,7 @@ async fn delete_dropped(clients: &Clients, context: &Context) -> Result<Vec<Chan
             group::delete(&clients.auto_scaling, context, group).await?;
         }
         group::gone(&clients.ec2, context).await?;
+        provider::forget_instances(&clients.ecs, context).await?;
         if let Some(template) = &template {
             template::delete(&clients.ec2, template).await?;
         }

@@ -113,8 +113,7 @@ fn refuse_other_group(found: &CapacityProvider, group: Option<&str>, name: &str)
     }
     Err(Error::Conflict(format!(
         "ECS capacity provider ({name}) belongs to {}, which isn't the cluster's Auto Scaling group any \
-         more, and ECS can't give it another: rebuild the environment, or apply a spec with `capacity: fargate` \
-         first",
+         more, and ECS can't give it another: apply a spec with `capacity: fargate` first",
         of.unwrap_or("no Auto Scaling group")
     )))
 }
@@ -156,33 +155,15 @@ async fn create(ecs: &Client, wanted: &Wanted<'_>, group: &str) -> Result<Capaci
         .map_err(|error| Error::Failed(format!("{}: {error}", doing())))?;
     let create = ecs.create_capacity_provider().name(name).auto_scaling_group_provider(provider);
     let created = create.set_tags(Some(tag_list(&wanted.provider_tags))).send().await;
-    refuse_new_role(&created, doing)?;
-    let created = match created {
-        Err(error) if error.code() == Some("UpdateInProgressException") => {
-            return Err(Error::soon(format!(
-                "{}: {}",
-                doing(),
-                error.message().unwrap_or("it is being changed")
-            )));
-        }
-        created => created.doing(doing)?,
-    };
+    let created = created.unless_early(&EARLY, doing)?;
     created.capacity_provider.ok_or_else(|| Error::Failed(format!("{}: none answered", doing())))
 }
 
-/// ECS's own role was just made, with the account's first cluster.
+/// What ECS says where its own role was just made, with the account's first cluster, where the cluster was, or
+/// where another change is under way.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using-service-linked-roles.html>
-fn refuse_new_role<T, E: ProvideErrorMetadata>(
-    answer: &std::result::Result<T, E>,
-    doing: impl Fn() -> String,
-) -> Result<()> {
-    match answer {
-        Err(error) if error.message().is_some_and(|message| message.contains("service linked role")) => {
-            Err(Error::soon(format!("{}: ECS's service-linked role isn't usable yet", doing())))
-        }
-        _ => Ok(()),
-    }
-}
+const EARLY: [&str; 4] =
+    ["service linked role", "cluster was not active", "updateinprogressexception", "resourceinuseexception"];
 
 /// A change is under way when ECS has answered; the next pass sees how it went.
 async fn update(
@@ -218,8 +199,13 @@ async fn update(
 /// them until they are updated: [`detach`] takes them away at the end of the run.
 pub(crate) async fn attach(ecs: &Client, context: &Context, wanted: &Wanted<'_>) -> Result<()> {
     let (name, provider) = (&wanted.cluster, &wanted.provider);
-    let cluster = describe_cluster(ecs, name).await?;
-    let cluster = context.known(cluster.as_ref(), &format!("ECS cluster ({name})"))?;
+    let found = describe_cluster(ecs, name).await?;
+    // The step `cluster` makes it, beside this one.
+    let Some(cluster) = found.filter(|cluster| cluster.status() == Some("ACTIVE")) else {
+        return Err(wait(context, &format!("ECS cluster ({name}) isn't there yet")));
+    };
+    let cluster = &cluster;
+    context.owner().check(&format!("ECS cluster ({name})"), &tags(cluster.tags()))?;
     let failed = cluster.attachments_status() == Some("UPDATE_FAILED");
     if failed || !is_default(cluster, provider) {
         let mut providers = cluster.capacity_providers().to_vec();
@@ -301,10 +287,28 @@ async fn put(
         .cluster(cluster)
         .set_capacity_providers(Some(providers))
         .set_default_capacity_provider_strategy(Some(strategy));
-    let answer = put.send().await;
     let doing = || format!("changing the capacity of ECS cluster ({cluster})");
-    refuse_new_role(&answer, doing)?;
-    answer.gone(&[], &IN_USE, doing)
+    put.send().await.unless_early(&EARLY, doing)?;
+    Ok(())
+}
+
+/// Takes what is left of instances that are gone off our clusters: ECS doesn't forget one that was stopped, or
+/// whose agent was out of reach, when it ended.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeregisterContainerInstance.html>
+pub(crate) async fn forget_instances(ecs: &Client, context: &Context) -> Result<()> {
+    for cluster in our_clusters(ecs, context).await? {
+        let name = cluster.cluster_name().unwrap_or_default();
+        let pages = ecs.list_container_instances().cluster(name).into_paginator().items().send();
+        let left: std::result::Result<Vec<_>, _> = pages.collect().await;
+        for instance in left.doing(|| format!("listing the instances of ECS cluster ({name})"))? {
+            let deregister = ecs.deregister_container_instance().cluster(name).container_instance(&instance);
+            let deregistered = deregister.force(true).send().await;
+            deregistered.unless_absent(&["ClusterNotFoundException", "InvalidParameterException"], || {
+                format!("deregistering instance ({instance}) of ECS cluster ({name})")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the fewest instances have joined the cluster.

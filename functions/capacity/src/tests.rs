@@ -42,6 +42,7 @@ use aws_sdk_ecs::{
     operation::{
         create_capacity_provider::CreateCapacityProviderOutput,
         delete_capacity_provider::{DeleteCapacityProviderError, DeleteCapacityProviderOutput},
+        deregister_container_instance::DeregisterContainerInstanceOutput,
         describe_capacity_providers::DescribeCapacityProvidersOutput,
         describe_clusters::DescribeClustersOutput,
         list_clusters::ListClustersOutput,
@@ -277,6 +278,15 @@ fn joined(count: usize) -> Rule {
         let arns = vec!["arn:instance".to_owned(); count];
         ListContainerInstancesOutput::builder().set_container_instance_arns(Some(arns)).build()
     })
+}
+
+/// Takes an instance off the cluster.
+fn forgotten() -> Rule {
+    mock!(Ecs::deregister_container_instance)
+        .match_requests(|request| {
+            request.container_instance() == Some("arn:instance") && request.force() == Some(true)
+        })
+        .then_output(|| DeregisterContainerInstanceOutput::builder().build())
 }
 
 /// What EC2 offers.
@@ -653,7 +663,10 @@ async fn a_provider_of_another_group_is_refused_with_a_remedy() {
     let error =
         ensured(&[&providers(Some(of_group("arn:other", 100).build()))]).await.expect_err("a conflict");
     assert_eq!(error.kind(), "Conflict");
-    assert!(error.to_string().contains("belongs to arn:other") && error.to_string().contains("rebuild"));
+    assert!(
+        error.to_string().contains("belongs to arn:other")
+            && error.to_string().contains("`capacity: fargate`")
+    );
 }
 
 #[tokio::test]
@@ -898,9 +911,12 @@ async fn dropped_instances_are_planned_and_go_in_order_each_waiting_for_the_one_
     assert!(error.to_string().starts_with("2 instances of the cluster are being terminated"), "{error}");
     assert_eq!(deletions.calls(), [1, 1, 1, 0]);
 
-    let rest = [&off[0], &off[1], &no_provider, &no_group, &template[0], &none];
+    // One that ECS still counts though it is gone.
+    let (dead, forgotten) = (joined(1), forgotten());
+    let rest = [&off[0], &off[1], &no_provider, &no_group, &template[0], &none, &dead, &forgotten];
     deletions.pass(Operation::Prune, &rest).await.expect("an answer");
     assert_eq!(deletions.calls(), [1, 1, 1, 1]);
+    assert_eq!(forgotten.num_calls(), 1);
 
     let nothing = no_template();
     let rest = [&off[0], &off[1], &no_provider, &no_group, &nothing];

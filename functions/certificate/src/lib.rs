@@ -210,10 +210,10 @@ fn pending(context: &Context, wanted: &Wanted, detail: &CertificateDetail, recor
     if missing.is_empty() {
         return Error::soon(format!("ACM certificate for {domain} is about to be issued"));
     }
-    Error::NotReady {
-        pace: Pace::Long,
-        message: format!("certificate for {domain} waits for DNS: create {}", missing.join(", ")),
-    }
+    Error::asking(
+        Pace::Long,
+        format!("certificate for {domain} waits for DNS: create {}", missing.join(", ")),
+    )
 }
 
 /// Why ACM didn't issue a certificate, and what helps. The next run asks for another.

@@ -238,7 +238,8 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<Cluster> {
             .set_capacity_providers(Some(PROVIDERS.map(str::to_owned).to_vec()))
             .default_capacity_provider_strategy(strategy(provider)?);
     }
-    let created = create.send().await.doing(|| format!("creating ECS cluster ({})", wanted.name))?;
+    let doing = || format!("creating ECS cluster ({})", wanted.name);
+    let created = create.send().await.unless_early(&EARLY, doing)?;
     created
         .cluster
         .ok_or_else(|| Error::Failed(format!("creating ECS cluster ({}): no cluster answered", wanted.name)))
@@ -273,10 +274,14 @@ async fn put_providers(ecs: &Client, found: &Cluster, name: &str, provider: &str
         .cluster(name)
         .set_capacity_providers(Some(providers))
         .default_capacity_provider_strategy(strategy(provider)?);
-    put.send().await.gone(&[], &["UpdateInProgressException"], || {
-        format!("changing the capacity of ECS cluster ({name})")
-    })
+    let doing = || format!("changing the capacity of ECS cluster ({name})");
+    put.send().await.unless_early(&EARLY, doing)?;
+    Ok(())
 }
+
+/// What ECS says where its own role was just made, with the account's first cluster, or the cluster was.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using-service-linked-roles.html>
+const EARLY: [&str; 3] = ["service linked role", "cluster was not active", "updateinprogressexception"];
 
 fn tag_list(wanted: &Wanted) -> Vec<Tag> {
     wanted.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()

@@ -3,6 +3,7 @@
 
 use aws_sdk_secretsmanager::Client;
 use serde_json::Value;
+use spec::{Database, Section};
 use step::{Doing, Error, Result};
 
 use crate::Wanted;
@@ -11,6 +12,12 @@ use crate::Wanted;
 pub(crate) struct Credentials {
     pub(crate) username: String,
     pub(crate) password: String,
+}
+
+/// The address of the secret that a spec names.
+pub(crate) fn address(database: &Database) -> Option<String> {
+    let reference = database.credentials.whole().filter(|reference| reference.section == Section::Secrets)?;
+    Some(format!("secrets.{}", reference.name.as_deref()?))
 }
 
 pub(crate) async fn read(secrets: &Client, wanted: &Wanted) -> Result<Credentials> {

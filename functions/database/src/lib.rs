@@ -29,8 +29,8 @@ use jiff::Timestamp;
 use security_group::{Rule, Source};
 use spec::{Database, Engine, Serverless};
 use step::{
-    Answer, Change, Context, DatabaseOutput, Doing, Error, Latency, Operation, Result, UNKNOWN, compare_key,
-    side_by_side,
+    Answer, Change, Context, DatabaseOutput, Doing, Error, Latency, Operation, PROTECT, Result, UNKNOWN,
+    compare_key, is_protected, side_by_side,
 };
 
 /// What addresses of this step begin with.
@@ -48,8 +48,8 @@ const BACKUPS: u64 = 7;
 /// The tag that says whether a last snapshot is taken.
 const FINAL_SNAPSHOT: &str = "plinth:final-snapshot";
 
-/// The tag that says whether a database is protected.
-const PROTECT: &str = "plinth:protect";
+/// The tag that says which secret its master user is in, by address.
+const CREDENTIALS: &str = "plinth:credentials";
 
 /// The tag that says whether a database is encrypted with the environment's key: RDS names its own as it
 /// names any other.
@@ -194,6 +194,7 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
     let mut tags = context.tags(&address);
     tags.insert(FINAL_SNAPSHOT.to_owned(), database.final_snapshot.to_string());
     tags.insert(PROTECT.to_owned(), database.protect.to_string());
+    tags.extend(credentials::address(database).map(|address| (CREDENTIALS.to_owned(), address)));
     tags.insert(OWN_KEY.to_owned(), encryption.is_some().to_string());
     Ok(Wanted {
         key: key.to_owned(),
@@ -302,30 +303,39 @@ async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
         changes.extend(of_database);
         outputs.insert(wanted.key, output);
     }
-    Answer::new(outputs, changes)
+    Ok(Answer::new(outputs, changes)?.keeping(needs(context, &standing)))
 }
 
 async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
     let standing = standing(&clients.rds).await?;
-    Ok(Answer::changed(delete_dropped(clients, context, &standing).await?))
+    let changes = delete_dropped(clients, context, &standing).await?;
+    Ok(Answer::changed(changes).keeping(needs(context, &standing)))
 }
 
-/// What is ours and the spec doesn't mention.
+/// What the databases that stay can't be without, by address.
+fn needs(context: &Context, standing: &Standing) -> BTreeSet<String> {
+    let staying = staying(context, standing);
+    let secrets = staying.values().filter_map(|(tags, _)| tags.get(CREDENTIALS).cloned());
+    secrets.chain(["network", "key"].map(str::to_owned)).collect()
+}
+
+/// What is ours, unprotected, and not mentioned by the spec.
 struct Dropped<'a> {
     clusters: Vec<&'a DbCluster>,
     /// Those of no cluster.
     instances: Vec<&'a DbInstance>,
 }
 
-/// Deletes what is ours and the spec doesn't mention; in a plan only names it.
+/// Deletes what is ours and the spec doesn't mention, but for what is protected; in a plan only names it.
 async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standing) -> Result<Vec<Change>> {
     let Clients { rds, ec2, .. } = clients;
     let mut changes = Vec::new();
     let dropped = dropped(context, standing);
+    let staying = staying(context, standing);
+    changes.extend(staying.iter().map(|(address, (_, name))| Change::keep(address).with("name", name)));
     for found in &dropped.clusters {
         let tags = tags(found.tag_list());
         let name = found.db_cluster_identifier().unwrap_or_default();
-        refuse_protected(&cluster::what(name), &tags, found.deletion_protection())?;
         changes.push(Change::delete(address(context, &tags)).with("name", name));
         let members = cluster::members(context, standing, found)?;
         let named = members.iter().map(|member| (tags_of(member), instance::name(member)));
@@ -334,14 +344,16 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
     for found in &dropped.instances {
         let tags = tags_of(found);
         let name = instance::name(found);
-        refuse_protected(&instance::what(name), &tags, found.deletion_protection())?;
         changes.push(Change::delete(address(context, &tags)).with("name", name));
     }
-    let subnets = subnet_group::dropped(rds, context).await?;
+    let stays = |address: &str| staying.keys().any(|kept| address.starts_with(&format!("{kept}.")));
+    let mut subnets = subnet_group::dropped(rds, context).await?;
+    subnets.retain(|(_, address)| !stays(address));
     changes.extend(subnets.iter().map(|(name, address)| Change::delete(address).with("name", name)));
     let mut groups = security_group::ours(ec2, context, SECTION).await?;
     groups.retain(|group| {
-        security_group::address(context, group).is_some_and(|address| is_dropped(context, &address))
+        let address = security_group::address(context, group);
+        address.is_some_and(|address| is_dropped(context, &address) && !stays(&address))
     });
     for group in &groups {
         let address = security_group::address(context, group).unwrap_or_default();
@@ -398,15 +410,46 @@ async fn delete_databases(
 }
 
 fn dropped<'a>(context: &Context, standing: &'a Standing) -> Dropped<'a> {
-    let is = |list: &[Tag]| {
+    let is = |list: &[Tag], protection: Option<bool>| {
         let tags = tags(list);
-        context.owner().address(&tags).is_some_and(|address| is_dropped(context, address))
+        let dropped = context.owner().address(&tags).is_some_and(|address| is_dropped(context, address));
+        dropped && !stays(&tags, protection)
     };
     let instances = standing.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
+    let cluster = |found: &&DbCluster| is(found.tag_list(), found.deletion_protection());
     Dropped {
-        clusters: standing.clusters.iter().filter(|found| is(found.tag_list())).collect(),
-        instances: instances.filter(|found| is(found.tag_list())).collect(),
+        clusters: standing.clusters.iter().filter(cluster).collect(),
+        instances: instances.filter(|found| is(found.tag_list(), found.deletion_protection())).collect(),
     }
+}
+
+/// Whether a database stays though the spec drops it: its tags say so, or RDS itself refuses to delete it,
+/// whoever asked it to.
+fn stays(tags: &BTreeMap<String, String>, protection: Option<bool>) -> bool {
+    is_protected(tags) || protection == Some(true)
+}
+
+/// The databases that the spec doesn't mention and that stay: their tags, and their names, by address.
+fn staying<'a>(
+    context: &Context,
+    standing: &'a Standing,
+) -> BTreeMap<String, (BTreeMap<String, String>, &'a str)> {
+    let clusters = standing.clusters.iter().map(|found| {
+        (
+            tags(found.tag_list()),
+            found.deletion_protection(),
+            found.db_cluster_identifier().unwrap_or_default(),
+        )
+    });
+    let instances = standing.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
+    let instances =
+        instances.map(|found| (tags(found.tag_list()), found.deletion_protection(), instance::name(found)));
+    let all = clusters.chain(instances).filter(|(tags, protection, _)| stays(tags, *protection));
+    let ours = all.filter_map(|(tags, _, name)| {
+        let address = context.owner().address(&tags)?.to_owned();
+        is_dropped(context, &address).then_some((address, (tags, name)))
+    });
+    ours.collect()
 }
 
 /// Whether something of ours belongs to a database that the spec doesn't mention.
@@ -417,17 +460,6 @@ fn is_dropped(context: &Context, address: &str) -> bool {
 
 fn address(context: &Context, tags: &BTreeMap<String, String>) -> String {
     context.owner().address(tags).unwrap_or_default().to_owned()
-}
-
-/// A protected database goes only after a spec has said that it may.
-fn refuse_protected(what: &str, tags: &BTreeMap<String, String>, protection: Option<bool>) -> Result<()> {
-    if tags.get(PROTECT).is_none_or(|protect| protect != "true") && protection != Some(true) {
-        return Ok(());
-    }
-    let address = tags.get(step::ADDRESS).map(String::as_str).unwrap_or_default();
-    Err(Error::Conflict(format!(
-        "{what} is protected: put {address} back with `protect: false`, apply that, and drop it then"
-    )))
 }
 
 /// Refuses to make another database where one of ours stands: under another name, or of another kind.

@@ -1140,12 +1140,13 @@ async fn a_protected_database_stays_whoever_protected_it() {
     let by_tag = with_tag(our_tags(PLAIN), PROTECT, "true");
     for found in [plain().set_tag_list(Some(by_tag)).build(), plain().deletion_protection(true).build()] {
         let rules = standing_rules(Vec::new(), vec![found]);
-        let error = pruned(&rules, &group).await.unwrap_err();
-        assert_eq!(error.kind(), "Conflict");
-        assert!(error.to_string().contains("put databases.main back with `protect: false`"), "{error}");
+        let answer = pruned(&rules, &group).await.expect("an answer");
+        assert_eq!(answer.changes, [Change::keep("databases.main").with("name", "demo-main")]);
+        assert_eq!(answer.kept, ["databases.main", "key", "network", "secrets.db"]);
     }
     let rules = standing_rules(vec![cluster().deletion_protection(true).build()], vec![member().build()]);
-    assert_eq!(pruned(&rules, &group).await.unwrap_err().kind(), "Conflict");
+    let answer = pruned(&rules, &group).await.expect("an answer");
+    assert_eq!(answer.changes, [Change::keep("databases.main").with("name", "demo-main")]);
 }
 
 #[tokio::test]

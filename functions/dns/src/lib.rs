@@ -3,6 +3,9 @@
 //! A private zone is ours by its `CallerReference`. A record is ours by the TXT record `_plinth.<name>` that
 //! is written beside it in the same batch and says of which environment it is: a name without one is
 //! somebody else's, and is never overwritten. A public zone is only looked up.
+//!
+//! A machine asks twice: for what is known once balancers are made, and, when databases stand, for the records
+//! that are named after them.
 
 mod balancer;
 mod proof;
@@ -16,12 +19,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_elasticloadbalancingv2::Client as Elb;
 use aws_sdk_route53::Client as Route53;
 use record::{Names, Value};
-use spec::Text;
-use step::{Answer, Change, Context, Error, Operation, Result, side_by_side};
+use spec::{Part, Section, Text};
+use step::{Answer, Change, Context, Error, Operation, PROTECT, Result, is_protected, side_by_side};
 use zone::Zone;
+
+/// The state that asks for the names of databases; the other asks for everything else.
+const READY: &str = "DnsReady";
 
 /// In the spec, the name of the zone itself.
 const APEX: &str = "@";
+
+/// What a protected zone can't be without, by address: a private zone answers in a VPC, always.
+const NEEDS: [&str; 1] = ["network"];
 
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
@@ -78,10 +87,18 @@ fn wanted_one(
         };
         Ok(record::Wanted { address, name: whole(word, &name), value })
     };
-    let records = zone.records.iter().map(record).collect::<Result<_>>()?;
+    let asked = zone.records.iter().filter(|(_, value)| names_database(value) == (context.state == READY));
+    let records = asked.map(record).collect::<Result<_>>()?;
     let mut tags = context.tags(&address);
     tags.entry("Name".to_owned()).or_insert_with(|| name.clone());
+    tags.insert(PROTECT.to_owned(), zone.protect.to_string());
     Ok(Wanted { address, zone: name, vpc, records, tags })
+}
+
+/// Whether a record stands for a database, whose name is known late.
+fn names_database(value: &Text) -> bool {
+    let is = |part: &Part| matches!(part, Part::Reference(found) if found.section == Section::Databases);
+    value.parts.iter().any(is)
 }
 
 /// Refuses what DNS takes as no name.
@@ -116,7 +133,11 @@ async fn ensure(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answe
     if context.spec.dns.is_empty() {
         return Ok(Answer::default());
     }
-    let wanted = wanted(elb, context).await?;
+    let mut wanted = wanted(elb, context).await?;
+    wanted.retain(|wanted| context.state != READY || !wanted.records.is_empty());
+    if wanted.is_empty() {
+        return Ok(Answer::default());
+    }
     let zones = zone::list(route53).await?;
     side_by_side(wanted.iter().map(|wanted| ensure_one(route53, context, &zones, wanted))).await?;
     Ok(Answer::default())
@@ -131,22 +152,25 @@ async fn ensure_one(route53: &Route53, context: &Context, zones: &[Zone], wanted
 async fn plan(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answer> {
     let wanted = wanted(elb, context).await?;
     let places = look(route53, context).await?;
-    let mut changes = delete_dropped(route53, context, &places).await?;
+    let first = context.state != READY;
+    let mut changes = if first { delete_dropped(route53, context, &places).await? } else { Vec::new() };
     let zones = zones(&places);
     for wanted in &wanted {
         let found = zone::find(context, &zones, wanted)?;
-        changes.extend(zone::plan(route53, context, found, wanted).await?);
+        if first {
+            changes.extend(zone::plan(route53, context, found, wanted).await?);
+        }
         let same = |place: &&Place| found.is_some_and(|found| found.id == place.zone.id);
         let none = Names::new();
         let names = places.iter().find(same).map_or(&none, |place| &place.names);
         changes.extend(record::plan(context, names, &wanted.records)?);
     }
-    Ok(Answer::changed(changes))
+    Ok(Answer::changed(changes).keeping(NEEDS.map(str::to_owned)))
 }
 
 async fn prune(route53: &Route53, context: &Context) -> Result<Answer> {
     let places = look(route53, context).await?;
-    Ok(Answer::changed(delete_dropped(route53, context, &places).await?))
+    Ok(Answer::changed(delete_dropped(route53, context, &places).await?).keeping(NEEDS.map(str::to_owned)))
 }
 
 /// A zone with its records.
@@ -175,7 +199,8 @@ async fn look(route53: &Route53, context: &Context) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// Deletes records and private zones of ours that the spec doesn't mention; in a plan only names them.
+/// Deletes records and private zones of ours that the spec doesn't mention, but for protected zones; in a plan
+/// only names them.
 async fn delete_dropped(route53: &Route53, context: &Context, places: &[Place]) -> Result<Vec<Change>> {
     let zones = zones(places);
     let mut changes = Vec::new();
@@ -190,10 +215,12 @@ async fn delete_dropped(route53: &Route53, context: &Context, places: &[Place]) 
         for dropped in &dropped {
             changes.push(Change::delete(&dropped.address).with("name", &dropped.name));
         }
-        let goes = zone.is_ours(context) && wanted.is_none();
-        if goes {
-            changes.push(Change::delete(format!("dns.{}", zone.name)).with("id", &zone.id));
-        }
+        let dropped_zone = zone.is_ours(context) && wanted.is_none();
+        let stays = dropped_zone && is_protected(&zone::tags(route53, &zone.id, &zone.name).await?);
+        let goes = dropped_zone && !stays;
+        let address = format!("dns.{}", zone.name);
+        changes.extend(goes.then(|| Change::delete(&address).with("id", &zone.id)));
+        changes.extend(stays.then(|| Change::keep(&address).with("id", &zone.id)));
         if context.operation == Operation::Prune {
             record::delete(route53, context, (&zone.name, &zone.id), dropped).await?;
             if goes {

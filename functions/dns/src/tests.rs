@@ -41,7 +41,7 @@ fn context(operation: Operation, zones: &[Spoken]) -> Context {
     for (name, private, records) in zones {
         let text = |(name, value): &(&str, &str)| (name.to_string(), value.parse().expect("a text"));
         let records = records.iter().map(text).collect();
-        spec.dns.insert(name.to_string(), spec::Zone { private: *private, records });
+        spec.dns.insert(name.to_string(), spec::Zone { private: *private, protect: false, records });
     }
     let web = LoadBalancerOutput { arn: BALANCER.to_owned(), host: ALIAS.to_owned(), ..Default::default() };
     let outputs = Outputs {
@@ -454,6 +454,7 @@ fn told_zone(vpcs: &[&str], tags: Vec<Tag>) -> [Rule; 2] {
 fn our_tags() -> Vec<Tag> {
     let mut tags = context(Operation::Plan, INSIDE).tags("dns.demo.internal");
     tags.insert("Name".to_owned(), "demo.internal".to_owned());
+    tags.insert(PROTECT.to_owned(), "false".to_owned());
     tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
@@ -513,8 +514,10 @@ async fn a_private_zone_of_another_vpc_or_without_tags_is_planned_and_put_right(
         tagged(),
     ];
     let answer = planned(&rules, &context(Operation::Plan, INSIDE)).await.expect("an answer");
-    let tags = ["tags.Name", "tags.plinth:address", "tags.plinth:control-plane", "tags.plinth:environment"];
-    assert_eq!(fields(&answer), [("dns.demo.internal", [&["vpc"], &tags[..]].concat())]);
+    let tags = ["Name", "plinth:address", "plinth:control-plane", "plinth:environment", "plinth:protect"];
+    let tags: Vec<String> = tags.iter().map(|tag| format!("tags.{tag}")).collect();
+    let tags: Vec<&str> = std::iter::once("vpc").chain(tags.iter().map(String::as_str)).collect();
+    assert_eq!(fields(&answer), [("dns.demo.internal", tags)]);
     ensure(&route53(&rules), &elb(), &context(Operation::Ensure, INSIDE)).await.expect("an answer");
     assert_eq!(rules[4..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1]);
 }
@@ -596,6 +599,7 @@ async fn a_dropped_private_zone_goes_after_its_records_and_stays_with_those_of_o
         mock!(Route53::delete_hosted_zone)
             .match_requests(|request| request.id() == Some("ZOWN"))
             .then_output(|| DeleteHostedZoneOutput::builder().build()),
+        protected("false"),
     ];
     let answer = planned(&rules, &context(Operation::Plan, &[])).await.expect("an answer");
     let delete = |address: &str| Change::delete(address);
@@ -610,10 +614,27 @@ async fn a_dropped_private_zone_goes_after_its_records_and_stays_with_those_of_o
     let full = mock!(Route53::delete_hosted_zone).then_error(|| {
         DeleteHostedZoneError::generic(ErrorMetadata::builder().code("HostedZoneNotEmpty").build())
     });
-    let rules =
-        [zones(vec![own(3)]), records(vec![set("by-hand.demo.internal", RrType::A, "192.0.2.1")]), full];
+    let by_hand = records(vec![set("by-hand.demo.internal", RrType::A, "192.0.2.1")]);
+    let rules = [zones(vec![own(3)]), by_hand, full, protected("false")];
     let error = prune(&route53(&rules), &context(Operation::Prune, &[])).await.unwrap_err();
     assert!(matches!(error, Error::Conflict(_)), "{error}");
+}
+
+/// The tags of a zone, with whether it is protected.
+fn protected(protect: &'static str) -> Rule {
+    mock!(Route53::list_tags_for_resource).then_output(move || {
+        let tag = Tag::builder().key(PROTECT).value(protect).build();
+        let set = ResourceTagSet::builder().tags(tag).build();
+        ListTagsForResourceOutput::builder().resource_tag_set(set).build()
+    })
+}
+
+#[tokio::test]
+async fn a_protected_zone_stays_in_its_network() {
+    let rules = [zones(vec![own(2)]), records(Vec::new()), protected("true")];
+    let answer = prune(&route53(&rules), &context(Operation::Prune, &[])).await.expect("an answer");
+    assert_eq!(answer.changes, [Change::keep("dns.demo.internal").with("id", "ZOWN")]);
+    assert_eq!(answer.kept, ["dns.demo.internal", "network"]);
 }
 
 #[test]

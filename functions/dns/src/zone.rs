@@ -129,7 +129,7 @@ pub(crate) async fn ensure(
             format!("having hosted zone {} no longer answer in {}", wanted.zone, other.1)
         })?;
     }
-    if !missing_tags(&tags(route53, &id, wanted).await?, &wanted.tags).is_empty() {
+    if !missing_tags(&tags(route53, &id, &wanted.zone).await?, &wanted.tags).is_empty() {
         let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
         let put = route53
             .change_tags_for_resource()
@@ -153,7 +153,7 @@ pub(crate) async fn plan(
         return Ok(Some(Change::create(&wanted.address).with("vpc", vpc)));
     };
     let vpcs = vpcs(route53, &zone.id, wanted).await?;
-    let tags = tags(route53, &zone.id, wanted).await?;
+    let tags = tags(route53, &zone.id, &wanted.zone).await?;
     let here = (context.run.region.clone(), vpc.clone());
     Ok(Change::update(&wanted.address, difference(&vpcs, &here, &tags, &wanted.tags)))
 }
@@ -217,9 +217,9 @@ async fn vpcs(route53: &Client, id: &str, wanted: &Wanted) -> Result<BTreeSet<(S
     Ok(zone.vpcs().iter().filter_map(pair).collect())
 }
 
-async fn tags(route53: &Client, id: &str, wanted: &Wanted) -> Result<BTreeMap<String, String>> {
+pub(crate) async fn tags(route53: &Client, id: &str, name: &str) -> Result<BTreeMap<String, String>> {
     let listed = route53.list_tags_for_resource().resource_type(TagResourceType::Hostedzone).resource_id(id);
-    let listed = listed.send().await.doing(|| format!("reading the tags of hosted zone {}", wanted.zone))?;
+    let listed = listed.send().await.doing(|| format!("reading the tags of hosted zone {name}"))?;
     let tags = listed.resource_tag_set().map(ResourceTagSet::tags).unwrap_or_default();
     let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
     Ok(tags.iter().filter_map(pair).collect())

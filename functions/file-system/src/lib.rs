@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use security_group::{Rule, Source};
 use spec::{FileSystem, Throughput};
 use step::{
-    Answer, Change, Context, Doing, Error, Field, FileSystemOutput, Latency, Operation, Result, UNKNOWN,
-    compare, compare_key, missing_tags, side_by_side,
+    Answer, Change, Context, Doing, Error, Field, FileSystemOutput, Latency, Operation, PROTECT, Result,
+    UNKNOWN, compare, compare_key, is_protected, missing_tags, side_by_side,
 };
 
 /// What addresses of this step begin with.
@@ -34,6 +34,9 @@ const NFS: u16 = 2049;
 
 /// The longest creation token.
 const LIMIT: usize = 64;
+
+/// What a protected file system can't be without, by address.
+const NEEDS: [&str; 2] = ["network", "key"];
 
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
@@ -76,6 +79,7 @@ fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<
     };
     let mut tags = context.tags(&address);
     tags.entry("Name".to_owned()).or_insert_with(|| name.clone());
+    tags.insert(PROTECT.to_owned(), file_system.protect.to_string());
     Ok(Wanted {
         key: key.to_owned(),
         throughput: match file_system.throughput {
@@ -153,7 +157,7 @@ async fn plan(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
         let output = FileSystemOutput { id: found.file_system_id().to_owned(), access_points };
         outputs.insert(wanted.key.clone(), output);
     }
-    Answer::new(outputs, changes)
+    Ok(Answer::new(outputs, changes)?.keeping(NEEDS.map(str::to_owned)))
 }
 
 fn unknown(wanted: &Wanted) -> FileSystemOutput {
@@ -162,15 +166,15 @@ fn unknown(wanted: &Wanted) -> FileSystemOutput {
 }
 
 async fn prune(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(efs, ec2, context).await?))
+    Ok(Answer::changed(delete_dropped(efs, ec2, context).await?).keeping(NEEDS.map(str::to_owned)))
 }
 
-/// Deletes what is ours and the spec doesn't mention; in a plan only names it.
+/// Deletes what is ours and the spec doesn't mention, but for what is protected; in a plan only names it.
 async fn delete_dropped(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Vec<Change>> {
     let keys = context.spec.file_systems.keys();
     let kept: BTreeSet<String> = keys.map(|key| name(context, key)).collect();
     let groups = context.spec.file_systems.keys().map(|key| format!("{SECTION}{key}.group"));
-    let kept_groups: BTreeSet<String> = groups.collect();
+    let mut kept_groups: BTreeSet<String> = groups.collect();
     let pruning = context.operation == Operation::Prune;
     let mut changes = Vec::new();
     let (standing, dropped): (Vec<_>, Vec<_>) =
@@ -178,10 +182,15 @@ async fn delete_dropped(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Vec<C
     for found in standing {
         changes.extend(access_point::delete_dropped(efs, context, found.file_system_id()).await?);
     }
+    let (protected, dropped): (Vec<_>, Vec<_>) =
+        dropped.into_iter().partition(|found| is_protected(&tags(found)));
+    for found in &protected {
+        let address = address(context, found);
+        kept_groups.insert(format!("{address}.group"));
+        changes.push(Change::keep(address).with("id", found.file_system_id()));
+    }
     for found in &dropped {
-        let tags = tags(found);
-        let address = context.owner().address(&tags).unwrap_or_default().to_owned();
-        changes.push(Change::delete(address).with("id", found.file_system_id()));
+        changes.push(Change::delete(address(context, found)).with("id", found.file_system_id()));
     }
     let mut groups = security_group::ours(ec2, context, SECTION).await?;
     groups.retain(|group| {
@@ -219,6 +228,10 @@ async fn ours(efs: &Efs, context: &Context) -> Result<Vec<FileSystemDescription>
     let mut all = all.doing(|| "describing EFS file systems")?;
     all.retain(|found| !is_gone(found) && context.owner().address(&tags(found)).is_some());
     Ok(all)
+}
+
+fn address(context: &Context, found: &FileSystemDescription) -> String {
+    context.owner().address(&tags(found)).unwrap_or_default().to_owned()
 }
 
 fn is_gone(found: &FileSystemDescription) -> bool {

@@ -5,16 +5,25 @@
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
-use aws_sdk_s3::{Client as S3, operation::list_objects_v2::ListObjectsV2Output};
+use aws_sdk_s3::{Client as S3, error::ProvideErrorMetadata};
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Faults;
 use step::{
-    Asked, Doing, EnvironmentState, Error, Lock, Outputs, Progress, Result, Run, RunFault, Status, Trigger,
-    lock_key, read_if_there, spec_keys, status_key, write,
+    Action, Asked, Asks, Doing, EnvironmentState, Error, Lock, Operation, Outputs, Progress, Rebuild, Result,
+    Run, RunFault, Status, Trigger, asks_prefix, lock_key, read_if_there, spec_keys, status_key, write,
 };
+
+/// How often writing what people are asked for is tried, where others write the status too.
+const ATTEMPTS: usize = 5;
+
+/// How many of the latest rebuilds a status tells of.
+const REBUILDS: usize = 20;
+
+/// What S3 answers a conditional put that came second.
+const LOST: [&str; 3] = ["PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"];
 
 /// What the machine sends at a run's end.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,6 +78,9 @@ pub struct Finish {
 impl Finish {
     /// One pass, for either kind of input.
     pub async fn handle(&self, input: Value) -> Result<Finished> {
+        if let Some(key) = input.pointer("/detail/object/key").and_then(Value::as_str) {
+            return self.asked(key).await;
+        }
         if input.get("detail-type").is_some() {
             let event: EventBridgeEvent<Detail> = serde_json::from_value(input)
                 .map_err(|error| Error::Failed(format!("reading an execution's event: {error}")))?;
@@ -77,6 +89,71 @@ impl Finish {
         let ended = serde_json::from_value(input)
             .map_err(|error| Error::Failed(format!("reading the machine's input: {error}")))?;
         self.ended(ended).await
+    }
+
+    /// A step that asks people to do something, or whose wish was fulfilled: the status of a run that is
+    /// under way tells all that its steps ask for. Whatever the event said, the bucket is looked at; another
+    /// writer of the status has the bucket looked at again.
+    async fn asked(&self, key: &str) -> Result<Finished> {
+        let environment = key.split('/').nth(1).unwrap_or_default();
+        for _ in 0..ATTEMPTS {
+            let Some((earlier, tag)) = self.status(environment).await? else {
+                return Ok(Finished { state: None });
+            };
+            let asks = self.asks(environment, &earlier.run).await?;
+            let is_waiting =
+                matches!(earlier.state, EnvironmentState::Provisioning | EnvironmentState::Waiting);
+            if !is_waiting || asks == earlier.asks {
+                return Ok(Finished { state: Some(earlier.state) });
+            }
+            let state =
+                if asks.is_empty() { EnvironmentState::Provisioning } else { EnvironmentState::Waiting };
+            let status = Status { state, at: Timestamp::now(), asks, ..earlier };
+            if self.replace(&status, tag).await? {
+                self.tell(&status).await?;
+                return Ok(Finished { state: Some(state) });
+            }
+        }
+        Err(Error::Throttled(format!("writing the status of {environment}: others keep writing it")))
+    }
+
+    /// Writes a status in place of the one that has this tag; false if that was replaced meanwhile.
+    async fn replace(&self, status: &Status, tag: String) -> Result<bool> {
+        let what = || format!("writing the status of environment {}", status.environment);
+        let body =
+            serde_json::to_vec(status).map_err(|error| Error::Failed(format!("{}: {error}", what())))?;
+        let put =
+            self.s3.put_object().bucket(&self.bucket).key(status_key(&status.environment)).if_match(tag);
+        let put = put.content_type("application/json").body(body.into()).send().await;
+        if put.as_ref().is_err_and(|error| LOST.contains(&error.code().unwrap_or_default())) {
+            return Ok(false);
+        }
+        put.doing(what).map(|_| true)
+    }
+
+    /// An environment's status, with the object's tag.
+    async fn status(&self, environment: &str) -> Result<Option<(Status, String)>> {
+        let key = status_key(environment);
+        let what = || format!("reading s3://{}/{key}", self.bucket);
+        let object = self.s3.get_object().bucket(&self.bucket).key(&key).send().await;
+        let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { return Ok(None) };
+        let tag = object.e_tag().unwrap_or_default().to_owned();
+        let bytes =
+            object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
+        let status = serde_json::from_slice(&bytes.into_bytes());
+        status
+            .map(|status| Some((status, tag)))
+            .map_err(|error| Error::Failed(format!("{}: {error}", what())))
+    }
+
+    /// What the steps of a run ask for, step by step.
+    async fn asks(&self, environment: &str, run: &str) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for key in self.keys(&asks_prefix(environment)).await? {
+            let asks: Option<Asks> = self.json(&key).await?;
+            all.extend(asks.filter(|asks| asks.run == run).map(|asks| asks.asks).unwrap_or_default());
+        }
+        Ok(all)
     }
 
     /// An execution that ended without passing through `finish`: only the lock's holder has anything
@@ -102,10 +179,11 @@ impl Finish {
                 state: EnvironmentState::Failed,
                 at: Timestamp::now(),
                 fault: Some(fault),
+                asks: Vec::new(),
                 steps,
                 ..earlier
             };
-            self.tell(&status).await?;
+            self.settle(&status).await?;
             self.free(&environment, &execution.execution_arn, status.version.as_ref()).await?;
         } else {
             self.free(&environment, &execution.execution_arn, None).await?;
@@ -126,11 +204,13 @@ impl Finish {
         let rejected = ended.verdict.as_deref() == Some("rejected");
         let faults: Option<Faults> =
             if rejected { self.json(&format!("{}faults.json", run.prefix())).await? } else { None };
+        let remains = named(&steps, Operation::Plan, Action::Delete);
         let state = match (&fault, ended.verdict.as_deref()) {
             (Some(fault), _) if fault.error == "Superseded" => EnvironmentState::Superseded,
             (Some(fault), _) if fault.error == "InvalidSpec" => EnvironmentState::Rejected,
             (Some(_), _) => EnvironmentState::Failed,
             (None, Some("rejected")) => EnvironmentState::Rejected,
+            (None, Some("teardown")) if !remains.is_empty() => EnvironmentState::Leaked,
             (None, Some("teardown")) => EnvironmentState::Destroyed,
             (None, _) => EnvironmentState::Ready,
         };
@@ -138,9 +218,19 @@ impl Finish {
         // What a failed run knows is its plan's: the outputs of the last that succeeded stay.
         let outputs = match ended.outputs.filter(|_| fault.is_none()) {
             Some(outputs) => outputs,
-            None if state == EnvironmentState::Destroyed => Outputs::default(),
+            None if matches!(state, EnvironmentState::Destroyed | EnvironmentState::Leaked) => {
+                Outputs::default()
+            }
             None => earlier.as_ref().map(|status| status.outputs.clone()).unwrap_or_default(),
         };
+        let mut rebuilds = earlier.as_ref().map(|status| status.rebuilds.clone()).unwrap_or_default();
+        let begun = earlier.as_ref().filter(|status| status.run == run.id).map(|status| status.begun);
+        if let (Some(begun), Some("rebuild"), EnvironmentState::Ready) =
+            (begun, ended.verdict.as_deref(), state)
+        {
+            rebuilds.push(rebuild(&run, begun));
+            rebuilds.drain(..rebuilds.len().saturating_sub(REBUILDS));
+        }
         // A rejected spec has no region of its own: the environment stays where it was accepted.
         let region =
             if rejected { earlier.and_then(|status| status.region) } else { Some(run.region.clone()) };
@@ -151,12 +241,20 @@ impl Finish {
             run: run.id.clone(),
             version: run.version.clone(),
             region,
-            fault: fault.map(|fault| with_state(fault, &steps)),
+            begun: begun.unwrap_or_else(Timestamp::now),
+            fault: match state {
+                EnvironmentState::Leaked => Some(leaked(&remains)),
+                _ => fault.map(|fault| with_state(fault, &steps)),
+            },
+            asks: Vec::new(),
+            kept: named(&steps, Operation::Prune, Action::Keep),
+            remains: if state == EnvironmentState::Leaked { remains } else { Vec::new() },
+            rebuilds,
             faults: faults.map(|faults| faults.0).unwrap_or_default(),
             steps,
             outputs,
         };
-        self.tell(&status).await?;
+        self.settle(&status).await?;
         self.free(&run.environment, &ended.execution, run.version.as_ref()).await?;
         Ok(Finished { state: Some(state) })
     }
@@ -177,29 +275,32 @@ impl Finish {
             run: execution.rsplit(':').next().unwrap_or_default().to_owned(),
             version: None,
             region: earlier.as_ref().and_then(|status| status.region.clone()),
+            begun: Timestamp::now(),
             fault,
             faults: Vec::new(),
+            asks: Vec::new(),
+            kept: earlier.as_ref().map(|status| status.kept.clone()).unwrap_or_default(),
+            remains: earlier.as_ref().map(|status| status.remains.clone()).unwrap_or_default(),
+            rebuilds: earlier.as_ref().map(|status| status.rebuilds.clone()).unwrap_or_default(),
             steps: Vec::new(),
             outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
         };
-        self.tell(&status).await?;
+        self.settle(&status).await?;
         self.free(&environment, execution, None).await?;
         Ok(Finished { state: Some(state) })
     }
 
-    /// Writes the status and puts an event on the bus.
+    /// Writes the status of a run that is over, and tells the world.
+    async fn settle(&self, status: &Status) -> Result<()> {
+        write(&self.s3, &self.bucket, &status_key(&status.environment), status).await?;
+        self.tell(status).await
+    }
+
+    /// Puts an event on the bus.
     async fn tell(&self, status: &Status) -> Result<()> {
-        let key = status_key(&status.environment);
-        write(&self.s3, &self.bucket, &key, status).await?;
-        let detail = json!({
-            "environment": status.environment, "state": status.state, "run": status.run,
-            "version": status.version, "fault": status.fault, "faults": status.faults.len(),
-        });
-        let entry = PutEventsRequestEntry::builder()
-            .source("plinth")
-            .detail_type(format!("Environment {}", status.state.word()))
-            .detail(detail.to_string())
-            .build();
+        let (kind, detail) = status.event();
+        let entry =
+            PutEventsRequestEntry::builder().source("plinth").detail_type(kind).detail(detail).build();
         let put = self.events.put_events().entries(entry).send().await;
         let put =
             put.doing(|| format!("putting the event of environment {} on the bus", status.environment))?;
@@ -249,26 +350,52 @@ impl Finish {
 
     /// How far each step of a run came, in the order they began.
     async fn steps(&self, prefix: &str) -> Result<Vec<Progress>> {
-        let listed: Vec<_> = self
-            .s3
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(format!("{prefix}steps/"))
-            .into_paginator()
-            .send()
-            .collect::<std::result::Result<_, _>>()
-            .await
-            .doing(|| format!("listing s3://{}/{prefix}steps/", self.bucket))?;
         let mut steps = Vec::new();
-        for key in listed.iter().flat_map(ListObjectsV2Output::contents).filter_map(|object| object.key()) {
-            steps.extend(self.json::<Progress>(key).await?);
+        for key in self.keys(&format!("{prefix}steps/")).await? {
+            steps.extend(self.json::<Progress>(&key).await?);
         }
         steps.sort_by_key(|progress| progress.since);
         Ok(steps)
     }
 
+    /// The keys that begin so.
+    async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let pages = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let pages: std::result::Result<Vec<_>, _> = pages.collect().await;
+        let pages = pages.doing(|| format!("listing s3://{}/{prefix}", self.bucket))?;
+        let objects = pages.into_iter().flat_map(|page| page.contents.unwrap_or_default());
+        Ok(objects.filter_map(|object| object.key).collect())
+    }
+
     async fn json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         read_if_there(&self.s3, &self.bucket, key).await
+    }
+}
+
+/// The addresses of what steps did this to in this operation, sorted.
+fn named(steps: &[Progress], operation: Operation, action: Action) -> Vec<String> {
+    let steps = steps.iter().filter(|progress| progress.operation == operation);
+    let changes = steps.flat_map(|progress| &progress.changes).filter(|change| change.action == action);
+    let mut named: Vec<String> = changes.map(|change| change.address.clone()).collect();
+    named.sort();
+    named
+}
+
+fn rebuild(run: &Run, begun: Timestamp) -> Rebuild {
+    let at = Timestamp::now();
+    let seconds = u64::try_from((at - begun).get_seconds()).unwrap_or_default();
+    Rebuild { run: run.id.clone(), at, seconds }
+}
+
+/// What is wrong with an environment of which something is left.
+fn leaked(remains: &[String]) -> RunFault {
+    RunFault {
+        error: "Leaked".to_owned(),
+        state: None,
+        message: format!(
+            "still there after all was deleted: {}; start the run again, which deletes what it finds",
+            remains.join(", ")
+        ),
     }
 }
 

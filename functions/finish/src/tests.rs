@@ -5,6 +5,7 @@ use aws_sdk_s3::{
         delete_object::DeleteObjectOutput,
         get_object::{GetObjectError, GetObjectOutput},
         head_object::{HeadObjectError, HeadObjectOutput},
+        list_objects_v2::ListObjectsV2Output,
         put_object::PutObjectOutput,
     },
     primitives::{ByteStream, DateTime},

@@ -250,7 +250,7 @@ fn missing(context: &Context, wanted: &Wanted) -> Error {
         Source::Package { .. } | Source::Zip { .. } => format!("aws s3 cp <file> {what} --region {region}"),
     };
     let kind = if wanted.kind() == PackageType::Image { "image" } else { "ZIP file" };
-    Error::NotReady { pace: Pace::Later, message: format!("the {kind} {what} isn't there: {how}") }
+    Error::asking(Pace::Later, format!("the {kind} {what} isn't there: {how}"))
 }
 
 /// Of an image the digest that its tag stood for when Lambda took it, and of a ZIP file the hash.

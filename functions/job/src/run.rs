@@ -280,18 +280,14 @@ async fn wait(aws: &Aws, wanted: &Wanted, task: &Task) -> Result<Error> {
     let most = i64::try_from(wanted.timeout.seconds()).unwrap_or(i64::MAX);
     if age <= most {
         let status = task.last_status().unwrap_or("PENDING");
-        return Ok(Error::NotReady {
-            pace: match age {
-                ..120 => Pace::Soon,
-                120..900 => Pace::Later,
-                900.. => Pace::Long,
-            },
-            message: format!(
-                "{address}: its task ({}) is {status}, {age} s of at most {}",
-                id(task),
-                wanted.timeout
-            ),
-        });
+        let pace = match age {
+            ..120 => Pace::Soon,
+            120..900 => Pace::Later,
+            900.. => Pace::Long,
+        };
+        let message =
+            format!("{address}: its task ({}) is {status}, {age} s of at most {}", id(task), wanted.timeout);
+        return Ok(Error::wait(pace, message));
     }
     let reason = format!("it ran longer than {}", wanted.timeout);
     stop(&aws.ecs, &wanted.place.cluster, task, &reason).await?;

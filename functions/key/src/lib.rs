@@ -132,6 +132,10 @@ async fn delete_dropped(kms: &Client, context: &Context) -> Result<Vec<Change>> 
     let mut changes = Vec::new();
     for (id, tags) in dropped {
         let Some(key) = describe(kms, &id).await?.filter(|key| !is_deleted(key)) else { continue };
+        if context.kept.contains(ADDRESS) {
+            changes.push(Change::keep(ADDRESS).with("id", &id));
+            continue;
+        }
         changes.push(Change::delete(ADDRESS).with("id", &id));
         if context.operation == Operation::Prune {
             delete(kms, &key, &tags).await?;

@@ -113,10 +113,10 @@ async fn issued(acm: &Acm, wanted: &Wanted) -> Result<Option<Timestamp>> {
             let at = detail.issued_at().or(detail.imported_at()).map(DateTime::secs).unwrap_or_default();
             Ok(Timestamp::from_second(at).ok())
         }
-        Some(CertificateStatus::PendingValidation) => Err(Error::NotReady {
-            pace: if wanted.is_validated { Pace::Later } else { Pace::Long },
-            message: format!("certificate {told} isn't issued yet: {domain}"),
-        }),
+        Some(CertificateStatus::PendingValidation) => Err(Error::wait(
+            if wanted.is_validated { Pace::Later } else { Pace::Long },
+            format!("certificate {told} isn't issued yet: {domain}"),
+        )),
         status => {
             let status = status.map_or("of no status", CertificateStatus::as_str);
             let remedy = if wanted.name.is_some() {

@@ -13,6 +13,7 @@ mod adopted;
 mod endpoint;
 mod gateway;
 mod group;
+mod interface;
 mod ours;
 mod route;
 mod subnet;
@@ -20,7 +21,10 @@ mod subnet;
 mod tests;
 mod vpc;
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use aws_sdk_ec2::{Client, error::SdkError, primitives::DateTime};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -173,8 +177,13 @@ async fn prune(ec2: &Client, context: &Context) -> Result<Answer> {
 
 /// Deletes what is ours and the spec doesn't mention, in the order AWS allows; in a plan only names it.
 async fn delete_dropped(ec2: &Client, context: &Context) -> Result<Vec<Change>> {
-    let wanted = kept(context);
+    let mut wanted = kept(context);
     let found = ours::look(ec2, context).await?;
+    let mut changes = Vec::new();
+    if context.kept.contains("network") {
+        changes.extend(keep(&found, &wanted));
+        wanted.extend(changes.iter().map(|change| change.address.clone()));
+    }
     let dropped = Found {
         vpcs: ours::dropped(found.vpcs, &wanted),
         subnets: ours::dropped(found.subnets, &wanted),
@@ -186,9 +195,22 @@ async fn delete_dropped(ec2: &Client, context: &Context) -> Result<Vec<Change>> 
         endpoints: ours::dropped(found.endpoints, &wanted),
     };
     if context.operation == Operation::Prune {
-        delete(ec2, &dropped).await?;
+        delete(ec2, context, &dropped).await?;
     }
-    Ok(named(&dropped))
+    changes.extend(named(&dropped));
+    Ok(changes)
+}
+
+/// What a protected database, file system or zone stands in, and the group that its own group lets in: they
+/// stay, without the ways out, which cost money.
+fn keep(found: &Found, wanted: &BTreeSet<String>) -> Vec<Change> {
+    let vpcs = found.vpcs.iter().map(|vpc| (&vpc.address, &vpc.id));
+    let subnets = found.subnets.iter().map(|subnet| (&subnet.address, &subnet.id));
+    let groups = found.groups.iter().filter(|group| group.address == group::SERVICES);
+    let groups = groups.map(|group| (&group.address, &group.id));
+    let dropped = vpcs.chain(subnets).chain(groups).filter(|(address, _)| !wanted.contains(*address));
+    let dropped: BTreeMap<_, _> = dropped.collect();
+    dropped.into_iter().map(|(address, id)| Change::keep(address).with("id", id)).collect()
 }
 
 /// Every address the spec asks for.
@@ -216,7 +238,7 @@ fn kept(context: &Context) -> BTreeSet<String> {
     kept
 }
 
-async fn delete(ec2: &Client, dropped: &Found) -> Result<()> {
+async fn delete(ec2: &Client, context: &Context, dropped: &Found) -> Result<()> {
     endpoint::delete(ec2, &dropped.endpoints).await?;
     side_by_side(dropped.nat_gateways.iter().map(|nat| gateway::delete_nat(ec2, nat))).await?;
     let endpoints =
@@ -226,8 +248,8 @@ async fn delete(ec2: &Client, dropped: &Found) -> Result<()> {
 
     side_by_side(dropped.addresses.iter().map(|address| gateway::release(ec2, address))).await?;
     side_by_side(dropped.route_tables.iter().map(|table| route::delete(ec2, table))).await?;
-    side_by_side(dropped.groups.iter().map(|group| group::delete(ec2, group))).await?;
-    side_by_side(dropped.subnets.iter().map(|subnet| subnet::delete(ec2, subnet))).await?;
+    side_by_side(dropped.groups.iter().map(|group| group::delete(ec2, context, group))).await?;
+    side_by_side(dropped.subnets.iter().map(|subnet| subnet::delete(ec2, context, subnet))).await?;
     side_by_side(dropped.internet_gateways.iter().map(|gateway| gateway::delete_internet(ec2, gateway)))
         .await?;
     side_by_side(dropped.vpcs.iter().map(|vpc| vpc::delete(ec2, vpc))).await?;

@@ -158,8 +158,9 @@ async fn update(ec2: &Client, id: &str, public: bool) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn delete(ec2: &Client, subnet: &Ours<Subnet>) -> Result<()> {
+pub(crate) async fn delete(ec2: &Client, context: &Context, subnet: &Ours<Subnet>) -> Result<()> {
     let deleted = ec2.delete_subnet().subnet_id(&subnet.id).send().await;
     let doing = || format!("deleting subnet {} ({})", subnet.address, subnet.id);
-    deleted.gone(&["InvalidSubnetID.NotFound"], &crate::IN_USE, doing)
+    let deleted = deleted.gone(&["InvalidSubnetID.NotFound"], &crate::IN_USE, doing);
+    crate::interface::told(ec2, context, ("subnet-id", &subnet.id), deleted).await
 }

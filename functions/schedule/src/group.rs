@@ -7,7 +7,7 @@ use aws_sdk_scheduler::{
     operation::get_schedule_group::GetScheduleGroupOutput,
     types::{ScheduleGroupState, Tag},
 };
-use step::{Change, Context, Doing, Error, Result, missing_tags};
+use step::{Change, Context, Doing, Error, Result, digits, missing_tags};
 
 use crate::ABSENT;
 
@@ -97,7 +97,8 @@ async fn create(scheduler: &Client, context: &Context) -> Result<()> {
     let created = scheduler
         .create_schedule_group()
         .name(&name)
-        .client_token(context.token(ADDRESS))
+        // An execution's name may have characters that Scheduler takes in no token.
+        .client_token(digits(&context.token(ADDRESS), 64))
         .set_tags(Some(tag_list(&context.tags(ADDRESS))?))
         .send()
         .await;

@@ -20,7 +20,7 @@ use aws_sdk_scheduler::{
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use spec::Spec;
-use step::Outputs;
+use step::{Outputs, digits};
 
 use super::*;
 
@@ -161,7 +161,7 @@ async fn what_is_missing_is_made_the_group_with_our_tags_and_the_schedule_in_it(
             .match_requests(|request| {
                 let tagged = |tag: &Tag| tag.key() == "plinth:environment" && tag.value() == "demo";
                 request.name() == Some("plinth-demo")
-                    && request.client_token() == Some("run-schedule")
+                    && request.client_token() == Some(&digits("run-schedule", 64))
                     && request.tags().iter().any(tagged)
             })
             .then_output(|| {

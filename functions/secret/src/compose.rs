@@ -46,7 +46,7 @@ pub(crate) async fn ensure(secrets: &Client, context: &Context, wanted: &[Wanted
     let told = missing
         .iter()
         .map(|name| format!("secrets.{name} has no value: plinth secret set {environment} {name}"));
-    Err(Error::NotReady { pace: Pace::Later, message: told.collect::<Vec<_>>().join("; ") })
+    Err(Error::asking(Pace::Later, told.collect::<Vec<_>>().join("; ")))
 }
 
 /// Answers the keys of the parts that have no value.
@@ -170,12 +170,13 @@ fn is_made_of(found: &DescribeSecretOutput, hash: &str) -> bool {
     current(found).is_some_and(|id| id.starts_with(hash))
 }
 
-/// The id of the version to put. It also follows from the version it takes the place of, since a version that
-/// is there already isn't made the current one again; until it is current that stays the same.
+/// The id of the version to put. It also follows from the versions that are there, since one of them, put again,
+/// isn't made the current one; a version that was just put is current.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>
 fn token(hash: &str, found: &DescribeSecretOutput) -> String {
-    let before = current(found).unwrap_or_default();
-    format!("{hash}{}", digits(&format!("{hash} {before}"), TOKEN - hash.len()))
+    let before: BTreeSet<&str> =
+        found.version_ids_to_stages().into_iter().flatten().map(|(id, _)| id.as_str()).collect();
+    format!("{hash}{}", digits(&format!("{hash} {before:?}"), TOKEN - hash.len()))
 }
 
 /// Reads the parts' values and puts what is made of them: they go from one call into the other.

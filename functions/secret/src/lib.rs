@@ -21,8 +21,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use spec::{Generate, Text};
 use step::{
-    Answer, Change, Context, Doing, ENVIRONMENT, Error, Field, Operation, Result, SecretOutput, UNKNOWN,
-    compare, compare_key, missing_tags, side_by_side,
+    Answer, Change, Context, Doing, ENVIRONMENT, Error, Field, Operation, PROTECT, Result, SecretOutput,
+    UNKNOWN, compare, compare_key, is_protected, missing_tags, side_by_side,
 };
 
 /// The tag that says for how many days a deleted secret can be restored.
@@ -36,6 +36,9 @@ const OWN_KEY: &str = "alias/aws/secretsmanager";
 
 /// The longest name of a secret.
 const LIMIT: usize = 512;
+
+/// What a protected secret can't be without, by address.
+const NEEDS: [&str; 1] = ["key"];
 
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
@@ -67,6 +70,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
         let days = secret.recovery.and_then(spec::Duration::whole_days).unwrap_or(RECOVERY_DAYS);
         let mut tags = context.tags(&address);
         tags.insert(RECOVERY.to_owned(), days.to_string());
+        tags.insert(PROTECT.to_owned(), secret.protect.to_string());
         Wanted {
             key: key.clone(),
             name: name(context, key, secret),
@@ -127,14 +131,15 @@ async fn plan(secrets: &Client, context: &Context) -> Result<Answer> {
             }
         });
     }
-    Answer::new(outputs, changes)
+    Ok(Answer::new(outputs, changes)?.keeping(NEEDS.map(str::to_owned)))
 }
 
 async fn prune(secrets: &Client, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(secrets, context).await?))
+    Ok(Answer::changed(delete_dropped(secrets, context).await?).keeping(NEEDS.map(str::to_owned)))
 }
 
-/// Deletes our secrets that the spec doesn't mention; in a plan only names them.
+/// Deletes our secrets that the spec doesn't mention, but for those that are protected, or that something
+/// protected needs; in a plan only names them.
 async fn delete_dropped(secrets: &Client, context: &Context) -> Result<Vec<Change>> {
     let secrets_of_spec = context.spec.secrets.iter();
     let kept: Vec<_> = secrets_of_spec.map(|(key, secret)| name(context, key, secret)).collect();
@@ -144,7 +149,12 @@ async fn delete_dropped(secrets: &Client, context: &Context) -> Result<Vec<Chang
             continue;
         }
         let owner = context.owner();
-        changes.push(Change::delete(owner.address(&tags).unwrap_or_default()).with("name", &name));
+        let address = owner.address(&tags).unwrap_or_default();
+        if is_protected(&tags) || context.kept.contains(address) {
+            changes.push(Change::keep(address).with("name", &name));
+            continue;
+        }
+        changes.push(Change::delete(address).with("name", &name));
         if context.operation == Operation::Prune {
             delete(secrets, &name).await?;
         }

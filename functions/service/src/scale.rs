@@ -373,7 +373,7 @@ where
     let error = answer.as_ref().err();
     let code = error.and_then(ProvideErrorMetadata::code).unwrap_or_default();
     let message = error.and_then(ProvideErrorMetadata::message).unwrap_or_default();
-    let soon = ["ConcurrentUpdateException", "ObjectNotFoundException"].contains(&code)
+    let soon = EARLY.contains(&code)
         || code == "ValidationException" && SOON.iter().any(|part| message.contains(part));
     if soon {
         return Err(Error::soon(format!("{}: {code}: {message}", doing())));
@@ -381,9 +381,15 @@ where
     answer.doing(doing)
 }
 
-/// What Application Auto Scaling says of a service that it doesn't see yet, and of a target that the call
-/// before, whose answer was lost, has made.
-const SOON: [&str; 2] = ["ECS service doesn't exist", "you tried to tag already exists"];
+/// What Application Auto Scaling answers meanwhile. Its own role, made with the account's first target, can't
+/// look at alarms for a moment.
+const EARLY: [&str; 3] =
+    ["ConcurrentUpdateException", "ObjectNotFoundException", "FailedResourceAccessException"];
+
+/// What Application Auto Scaling says of a service that it doesn't see yet, of a target that the call before,
+/// whose answer was lost, has made, and of its own role that was just made.
+const SOON: [&str; 3] =
+    ["ECS service doesn't exist", "you tried to tag already exists", "Unable to assume IAM role"];
 
 /// Removes the targets of services that go, before they do; in a plan only names them.
 pub(crate) async fn delete_dropped(

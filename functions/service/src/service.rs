@@ -193,12 +193,14 @@ fn given_up(found: &Service, wanted: &Wanted) -> Option<Field> {
 
 /// What capacity a service on somebody else's instances has is theirs, unless it is Fargate's.
 fn other_capacity(found: &Service, wanted: &Wanted) -> Option<Field> {
-    let found = found.capacity_provider_strategy().first().map_or("none", |item| item.capacity_provider());
+    let providers = found.capacity_provider_strategy().iter().map(|item| item.capacity_provider());
+    let providers: Vec<&str> = providers.collect();
+    let found = if providers.is_empty() { "none".to_owned() } else { providers.join(", ") };
     match &wanted.place.provider {
-        Some(provider) => compare("capacity", found, provider),
+        Some(provider) => compare("capacity", found, provider.clone()),
         None => found.starts_with("FARGATE").then(|| Field {
             name: "capacity".to_owned(),
-            found: Some(found.to_owned()),
+            found: Some(found),
             wanted: "the cluster's own".to_owned(),
         }),
     }

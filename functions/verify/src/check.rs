@@ -2,6 +2,7 @@
 
 use std::{
     error::Error as _,
+    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
@@ -40,6 +41,12 @@ pub(crate) async fn answers(http: &Client, context: &Context, check: &HttpCheck)
     if local && parsed.host_str() != Some("127.0.0.1") {
         return Ok(Some(format!("skipped: {url} (nothing runs on the local AWS)")));
     }
+    if !local && is_here(&parsed) {
+        return Err(Error::InvalidSpec(format!(
+            "checks: {url} is this machine's own address, where nothing of the environment answers: write the \
+             one that its users have"
+        )));
+    }
     let Some(fault) = ask(http, parsed, check).await else { return Ok(None) };
     let since = SystemTime::from(context.since);
     let age = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
@@ -50,10 +57,20 @@ pub(crate) async fn answers(http: &Client, context: &Context, check: &HttpCheck)
             check.deadline
         )));
     }
-    Err(Error::NotReady {
-        pace: if age < EARLY { Pace::Soon } else { Pace::Later },
-        message: format!("{url}: {fault}, {age} s of at most {}", check.deadline),
-    })
+    let pace = if age < EARLY { Pace::Soon } else { Pace::Later };
+    Err(Error::wait(pace, format!("{url}: {fault}, {age} s of at most {}", check.deadline)))
+}
+
+/// Whether an address means the machine that asks, or what only it may ask: where a function runs, that is the
+/// runtime's own interface.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(host)) => host.is_loopback() || host.is_link_local() || host.is_unspecified(),
+        Ok(IpAddr::V6(host)) => host.is_loopback() || host.is_unicast_link_local() || host.is_unspecified(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 /// What is wrong with the answer.

@@ -1,9 +1,10 @@
 //! The step `verify`: whether what was built works. It changes nothing.
 //!
 //! A service works when its primary deployment is of its newest revision and completed, with all its tasks
-//! running, and each of its targets is healthy; a job when its newest revision has run to its end; and the
+//! running, and each of its targets is healthy; a balancer when it is active; a job when its newest revision has run to its end; and the
 //! spec's `checks` answer as they must, seen from outside the environment's network.
 
+mod balancer;
 mod check;
 mod job;
 mod revision;
@@ -16,12 +17,16 @@ use aws_sdk_ecs::Client as Ecs;
 use aws_sdk_elasticloadbalancingv2::Client as Elb;
 use step::{Answer, Context, Operation, Result, side_by_side};
 
+/// The state that asks for the spec's `checks`, once everything else is well: their deadlines begin there.
+const CHECKS: &str = "Checks";
+
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
     let ecs = Ecs::new(&context.aws);
     let elb = Elb::new(&context.aws);
     match context.operation {
         Operation::Plan | Operation::Prune => Ok(Answer::default()),
+        Operation::Ensure if context.state == CHECKS => checks(&context).await,
         Operation::Ensure => ensure(&ecs, &elb, &context).await,
     }
 }
@@ -34,8 +39,13 @@ async fn ensure(ecs: &Ecs, elb: &Elb, context: &Context) -> Result<Answer> {
     });
     side_by_side(services).await?;
     side_by_side(context.spec.jobs.iter().map(|(key, job)| job::completed(ecs, context, key, job))).await?;
+    balancer::active(elb, context).await?;
     let targets = spec::targets(&context.spec);
     side_by_side(targets.iter().map(|target| target::healthy(elb, context, target, &found))).await?;
+    Ok(Answer::default())
+}
+
+async fn checks(context: &Context) -> Result<Answer> {
     let http = check::client()?;
     let notes = side_by_side(context.spec.checks.iter().map(|check| check::answers(&http, context, check)));
     Ok(Answer { notes: notes.await?.into_iter().flatten().collect(), ..Answer::default() })

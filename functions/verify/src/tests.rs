@@ -12,8 +12,14 @@ use aws_sdk_ecs::{
     types::{Deployment, DeploymentRolloutState, Service, ServiceField, Tag, TaskDefinition},
 };
 use aws_sdk_elasticloadbalancingv2::{
-    operation::describe_target_health::DescribeTargetHealthOutput,
-    types::{TargetHealth, TargetHealthDescription, TargetHealthReasonEnum, TargetHealthStateEnum},
+    operation::{
+        describe_load_balancers::DescribeLoadBalancersOutput,
+        describe_target_health::DescribeTargetHealthOutput,
+    },
+    types::{
+        LoadBalancer, LoadBalancerState, LoadBalancerStateEnum, TargetHealth, TargetHealthDescription,
+        TargetHealthReasonEnum, TargetHealthStateEnum,
+    },
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use jiff::{Timestamp, ToSpan};
@@ -116,9 +122,34 @@ async fn verified_after(seconds: i64, service: &Rule, targets: &Rule) -> Result<
 }
 
 async fn of_context(context: &Context, ecs: &[&Rule], targets: &Rule) -> Result<Answer> {
+    behind(LoadBalancerStateEnum::Active, context, ecs, targets).await
+}
+
+/// The same, behind a balancer in this state.
+async fn behind(
+    state: LoadBalancerStateEnum,
+    context: &Context,
+    ecs: &[&Rule],
+    targets: &Rule,
+) -> Result<Answer> {
+    let balancers = mock!(Elb::describe_load_balancers).then_output(move || {
+        let state = LoadBalancerState::builder().code(state.clone()).reason("no addresses are left").build();
+        let balancer = LoadBalancer::builder().load_balancer_name("demo-inner").state(state).build();
+        DescribeLoadBalancersOutput::builder().load_balancers(balancer).build()
+    });
     let ecs = mock_client!(aws_sdk_ecs, RuleMode::MatchAny, ecs);
-    let elb = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [targets]);
+    let elb = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [targets, &balancers]);
     ensure(&ecs, &elb, context).await
+}
+
+#[tokio::test]
+async fn a_balancer_is_waited_for_and_one_that_failed_fails_the_run() {
+    let under = async |state| behind(state, &context(), &[&service(1, 1)], &healthy()).await.unwrap_err();
+    let error = under(LoadBalancerStateEnum::Provisioning).await;
+    assert!(error.to_string().starts_with("load balancer (demo-inner) is provisioning"), "{error}");
+    let error = under(LoadBalancerStateEnum::Failed).await;
+    assert_eq!(error.kind(), "Failed");
+    assert!(error.to_string().contains("no addresses are left"), "{error}");
 }
 
 #[tokio::test]
@@ -227,9 +258,11 @@ fn says(status: &str, body: &str) -> String {
 }
 
 /// What comes of checks, each written in YAML, so many seconds after the first pass.
-async fn checked_after(seconds: i64, checks: &[String]) -> Result<Answer> {
-    let context = of(&format!("apiVersion: plinth/v1\nname: demo\nchecks: [{}]\n", checks.join(", ")));
-    of_context(&Context { since: Timestamp::now() - seconds.seconds(), ..context }, &[], &targets(&[])).await
+async fn checked_after(seconds: i64, urls: &[String]) -> Result<Answer> {
+    let context = of(&format!("{{ apiVersion: plinth/v1, name: demo, checks: [{}] }}", urls.join(", ")));
+    // Here this machine's own servers may be asked.
+    let aws = context.aws.to_builder().endpoint_url("http://127.0.0.1:1").build();
+    checks(&Context { since: Timestamp::now() - seconds.seconds(), aws, ..context }).await
 }
 
 #[tokio::test]
@@ -291,11 +324,20 @@ async fn on_the_local_aws_only_what_this_machine_serves_is_asked_and_the_rest_is
     let context = of(&spec);
     let aws = context.aws.to_builder().endpoint_url("http://127.0.0.1:1").build();
     let context = Context { aws, ..context };
-    let error = of_context(&context, &[], &targets(&[])).await.unwrap_err();
+    let error = checks(&context).await.unwrap_err();
     assert!(matches!(error, Error::NotReady { .. }), "{error}");
 
     let mut skipped = context.clone();
     skipped.spec.checks.truncate(1);
-    let answer = of_context(&skipped, &[], &targets(&[])).await.expect("an answer");
+    let answer = checks(&skipped).await.expect("an answer");
     assert_eq!(answer.notes, ["skipped: https://demo.example.com/ (nothing runs on the local AWS)"]);
+}
+
+#[tokio::test]
+async fn on_aws_no_check_asks_the_machine_that_asks() {
+    for url in ["http://127.0.0.1:9001/", "http://localhost/", "http://[::1]/", "http://169.254.169.254/"] {
+        let context = of(&format!("{{ apiVersion: plinth/v1, name: demo, checks: ['{url}'] }}"));
+        let error = checks(&context).await.unwrap_err();
+        assert_eq!(error.kind(), "InvalidSpec", "{error}");
+    }
 }

@@ -54,7 +54,8 @@ pub struct Database {
     /// Whether a last snapshot is taken when the database is deleted.
     #[serde(default = "yes")]
     pub final_snapshot: bool,
-    /// Whether AWS itself refuses to delete it.
+    /// Whether it stays when the spec drops it or the environment goes; AWS itself refuses to delete it. To delete
+    /// it, apply it with `protect: false` first.
     #[serde(default)]
     pub protect: bool,
 }

@@ -14,6 +14,8 @@ use crate::Text;
 pub struct Zone {
     /// Whether the zone is the environment's own, and answers in its VPC alone.
     pub private: bool,
+    /// Whether a private zone stays when the spec drops it or the environment goes; its records go.
+    pub protect: bool,
     /// What each name stands for, without the zone's own name; `@` is the zone itself. A load balancer,
     /// `${loadBalancers.x}`, becomes an alias for IPv4 and IPv6, anything else a CNAME.
     pub records: BTreeMap<String, Text>,

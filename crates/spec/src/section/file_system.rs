@@ -15,6 +15,9 @@ pub struct FileSystem {
     /// Its access points, each by a name of your choice: directories that services mount.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub access_points: BTreeMap<String, AccessPoint>,
+    /// Whether the file system stays when the spec drops it or the environment goes. To delete it, apply it with
+    /// `protect: false` first.
+    pub protect: bool,
 }
 
 /// How a file system's throughput is settled.

@@ -27,6 +27,8 @@ pub struct Secret {
     /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Duration>,
+    /// Whether the secret stays when the spec drops it or the environment goes.
+    pub protect: bool,
 }
 
 /// What is generated: with a user name the value is `{"username": …, "password": …}`, without one

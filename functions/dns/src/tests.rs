@@ -25,7 +25,7 @@ use aws_sdk_route53::{
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use jiff::{Timestamp, ToSpan};
 use spec::Spec;
-use step::{Error, LoadBalancerOutput, NetworkOutput, Outputs, UNKNOWN};
+use step::{DatabaseOutput, Error, LoadBalancerOutput, NetworkOutput, Outputs, UNKNOWN};
 
 use super::*;
 
@@ -618,6 +618,25 @@ async fn a_dropped_private_zone_goes_after_its_records_and_stays_with_those_of_o
     let rules = [zones(vec![own(3)]), by_hand, full, protected("false")];
     let error = prune(&route53(&rules), &context(Operation::Prune, &[])).await.unwrap_err();
     assert!(matches!(error, Error::Conflict(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_that_stands_for_a_database_is_asked_for_when_databases_stand() {
+    let named: &[Spoken] =
+        &[("demo.internal", true, &[("db", "${databases.main.host}"), ("x", "example.org")])];
+    let [zone, tags] = told_zone(&["vpc-1"], our_tags());
+    let rules = [zones(vec![own(2)]), records(Vec::new()), zone, tags];
+    let mut context = context(Operation::Plan, named);
+    let addresses =
+        |answer: Answer| answer.changes.into_iter().map(|change| change.address).collect::<Vec<_>>();
+    let first = planned(&rules, &context).await.expect("an answer");
+    assert_eq!(addresses(first), ["dns.demo.internal.x"]);
+
+    let main = DatabaseOutput { host: "main.example.org".to_owned(), port: 3306 };
+    context.outputs.databases.insert("main".to_owned(), main);
+    context.state = READY.to_owned();
+    let second = planned(&rules, &context).await.expect("an answer");
+    assert_eq!(addresses(second), ["dns.demo.internal.db"]);
 }
 
 /// The tags of a zone, with whether it is protected.

@@ -96,7 +96,8 @@ fn answer(local: &Local, region: &str, call: &str) -> Value {
 #[tokio::test]
 async fn reportportal_on_fargate() {
     let end = "credentials: ${secrets.database}\n";
-    builds("reportportal", &[(end, &format!("{end}    finalSnapshot: false\n"))]).await;
+    let unprotected = ("protect: true", "protect: false");
+    builds("reportportal", &[(end, &format!("{end}    finalSnapshot: false\n")), unprotected]).await;
 }
 
 #[tokio::test]

@@ -83,6 +83,13 @@ async fn fault(local: &Local, sid: &str) -> Option<String> {
             local.status(NAME, |status| status.version.as_ref() == Some(&version)).await;
             local.upload(NAME, &format!("{}tags: {{ a: b }}\n", tests::everything(NAME))).await;
         }
+        // An image is pushed that a service follows.
+        "SeeWhoseRepository" | "StartRunsForImages" => {
+            let follows = "  follows: { image: { repository: app, tag: v* }, memory: 64 }\napis:";
+            local.upload(NAME, &tests::everything(NAME).replace("apis:", follows)).await;
+            local.waiting(NAME, "docker push").await;
+            local.put_image(&format!("{NAME}-app"), "v1").await;
+        }
         _ => {
             local.upload(NAME, &tests::everything(NAME)).await;
         }

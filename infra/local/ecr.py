@@ -2,7 +2,7 @@
 
 import json
 
-from ministack.core.responses import error_response_json, get_account_id, get_region
+from ministack.core.responses import error_response_json, get_account_id
 from ministack.services import ecr, eventbridge
 
 
@@ -39,7 +39,10 @@ def install() -> None:
 
 
 def _raise_event(image: dict, tag: str) -> None:
-    """https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html"""
+    """Says which image was pushed, each tag of it by itself, and names no resources.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html
+    """
     repository = image["repositoryName"]
     detail = {
         "action-type": "PUSH", "result": "SUCCESS", "repository-name": repository, "image-tag": tag,
@@ -47,6 +50,5 @@ def _raise_event(image: dict, tag: str) -> None:
         "manifest-media-type": image["imageManifestMediaType"],
     }
     eventbridge._put_events({"Entries": [{
-        "Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": json.dumps(detail),
-        "Resources": [f"arn:aws:ecr:{get_region()}:{get_account_id()}:repository/{repository}"],
+        "Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": json.dumps(detail), "Resources": [],
     }]}, allow_aws_source=True)

@@ -472,11 +472,13 @@ def a_pushed_image_raises_its_event_and_is_there_once() -> None:
     ecr, read = server.client("ecr"), inbox("pushes", {"source": ["aws.ecr"]})
     ecr.create_repository(repositoryName="pushed")
     ecr.put_image(repositoryName="pushed", imageTag="one", imageManifest=MANIFEST)
-    detail = until(read)[0]["detail"]
-    found = [detail[name] for name in ("action-type", "repository-name", "image-tag")]
-    assert found == ["PUSH", "pushed", "one"]
+    event = until(read)[0]
+    found = [event["detail"][name] for name in ("action-type", "result", "repository-name", "image-tag")]
+    assert (found, event["resources"]) == (["PUSH", "SUCCESS", "pushed", "one"], [])
     refused("ImageAlreadyExistsException", ecr.put_image, repositoryName="pushed", imageTag="one",
             imageManifest=MANIFEST)
+    ecr.put_image(repositoryName="pushed", imageTag="other", imageManifest=MANIFEST)
+    assert [each["detail"]["image-tag"] for each in until(read)] == ["other"]
     refused("ImageNotFoundException", ecr.describe_images, repositoryName="pushed",
             imageIds=[{"imageTag": "two"}])
 

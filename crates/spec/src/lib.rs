@@ -35,6 +35,7 @@ pub use section::deployer::{Deployer, Oidc};
 pub use section::dns::Zone;
 pub use section::file_system::{AccessPoint, FileSystem, Throughput};
 pub use section::function::Function;
+pub use section::image::{Follow, Image};
 pub use section::job::{Job, When};
 pub use section::key::Key;
 pub use section::load_balancer::{

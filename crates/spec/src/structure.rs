@@ -62,6 +62,13 @@ fn tell(error: &ValidationError<'_>, places: &Places, found: &mut Vec<Found>) {
             field.push(name.to_owned());
             fault(format!("`{name}` is missing: {}", described(&field)));
         }
+        Kind::Type { .. } if instance.is_object() && path.last().is_some_and(|name| name == "image") => {
+            fault(
+                "only a service's own container follows a repository; write an image, such as \
+                 ${repositories.app}:1"
+                    .to_owned(),
+            );
+        }
         Kind::Type { kind } => fault(wrong_type(kind, instance)),
         Kind::Pattern { .. } => {
             fault(format!("{} doesn't fit: {}", shown(instance), described(&path)));

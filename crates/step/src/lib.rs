@@ -14,6 +14,7 @@ mod lock;
 mod name;
 mod outputs;
 mod progress;
+mod push;
 mod request;
 mod runtime;
 mod side_by_side;
@@ -36,6 +37,7 @@ pub use outputs::{
     SecretOutput,
 };
 pub use progress::{Progress, State};
+pub use push::{Push, Pushed, pushed_key};
 pub use request::{Location, Operation, Request, Run};
 pub use runtime::{config, in_region, read, read_if_there, run, spec_keys, write};
 pub use side_by_side::side_by_side;

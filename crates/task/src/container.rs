@@ -12,9 +12,9 @@ use aws_sdk_ecs::types::{
     UlimitName, Volume,
 };
 use spec::{Capacity, Condition, Text};
-use step::{Context, Error, Field, Result, compare, digits};
+use step::{Context, Error, Field, Result, UNKNOWN, compare, digits};
 
-use crate::{Container, Task, capacity};
+use crate::{Container, Image, Task, capacity};
 
 /// The log driver's options.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html>
@@ -118,7 +118,10 @@ pub(crate) fn wanted(context: &Context, task: &Task<'_>, said: &Container<'_>) -
     let words = |texts: &[Text]| texts.iter().map(|text| context.render(text)).collect::<Result<Vec<_>>>();
     let host = |port: &u16| said.host_ports.get(&port.to_string()).copied().unwrap_or_default();
     Ok(Settings {
-        image: context.render(said.image)?,
+        image: match said.image {
+            Image::Written(text) => context.render(text)?,
+            Image::Followed(image) => image.unwrap_or(UNKNOWN).to_owned(),
+        },
         cpu: units(said.cpu).unwrap_or_default(),
         memory: units(said.memory),
         memory_reservation: units(said.memory_reservation),

@@ -6,12 +6,15 @@ use aws_sdk_ecr::{Client, types::ImageIdentifier};
 use spec::{Part, Section, Text};
 use step::{Context, Doing, Error, Pace, RepositoryOutput, Result, side_by_side};
 
-use crate::Task;
+use crate::{Image, Task};
 
 /// Waits for the images, of all its containers, that lie in a repository of the environment, and says how to
 /// push one.
 pub async fn ready(ecr: &Client, context: &Context, task: &Task<'_>) -> Result<()> {
-    let images = task.containers().map(|container| (container.image.to_string(), container.image));
+    let images = task.containers().filter_map(|container| match container.image {
+        Image::Written(text) => Some((text.to_string(), text)),
+        Image::Followed(_) => None,
+    });
     let images: BTreeMap<String, &Text> = images.collect();
     side_by_side(images.into_values().map(|image| is_there(ecr, context, image))).await?;
     Ok(())
@@ -28,15 +31,18 @@ async fn is_there(ecr: &Client, context: &Context, image: &Text) -> Result<()> {
         return Ok(());
     }
     let image = context.render(image)?;
-    let registry = repository.uri.split('/').next().unwrap_or_default();
-    Err(Error::asking(
-        Pace::Later,
-        format!(
-            "the image {image} isn't there: aws ecr get-login-password --region {} | docker login --username \
-             AWS --password-stdin {registry} && docker push {image}",
-            context.run.region
-        ),
-    ))
+    let push = pushing(context, &repository.uri, &image);
+    Err(Error::asking(Pace::Later, format!("the image {image} isn't there: {push}")))
+}
+
+/// How an image is pushed to the repository with this URI.
+pub(crate) fn pushing(context: &Context, uri: &str, image: &str) -> String {
+    let registry = uri.split('/').next().unwrap_or_default();
+    format!(
+        "aws ecr get-login-password --region {} | docker login --username AWS --password-stdin {registry} && \
+         docker push {image}",
+        context.run.region
+    )
 }
 
 /// The repository of the environment that the image lies in, and which image of it is meant.

@@ -8,6 +8,7 @@
 //! before it.
 
 mod container;
+pub mod follow;
 pub mod image;
 pub mod log_group;
 mod place;
@@ -16,6 +17,7 @@ pub mod secret;
 pub mod task_definition;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::collections::BTreeMap;
 
@@ -93,7 +95,7 @@ pub struct Task<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Container<'a> {
     name: &'a str,
-    image: &'a Text,
+    image: Image<'a>,
     /// CPU units.
     cpu: Option<u32>,
     /// Memory in MiB that it is ended at.
@@ -117,6 +119,15 @@ struct Container<'a> {
     before: Option<Condition>,
 }
 
+/// What a container is started from.
+#[derive(Debug, Clone, Copy)]
+enum Image<'a> {
+    /// What the spec writes.
+    Written(&'a Text),
+    /// The newest of a repository; none where it isn't known.
+    Followed(Option<&'a str>),
+}
+
 /// What a job, or a sidecar, doesn't have.
 static NO_TEXTS: BTreeMap<String, Text> = BTreeMap::new();
 static NO_PORTS: BTreeMap<String, u16> = BTreeMap::new();
@@ -134,7 +145,10 @@ impl<'a> Task<'a> {
             logs: service.logs.as_ref(),
             own: Container {
                 name: key,
-                image: &service.image,
+                image: match &service.image {
+                    spec::Image::Written(text) => Image::Written(text),
+                    spec::Image::Followed(_) => Image::Followed(None),
+                },
                 cpu: service.cpu,
                 memory: service.memory,
                 memory_reservation: service.memory_reservation,
@@ -167,7 +181,7 @@ impl<'a> Task<'a> {
             logs: job.logs.as_ref(),
             own: Container {
                 name: key,
-                image: &job.image,
+                image: Image::Written(&job.image),
                 cpu: job.cpu,
                 memory: job.memory,
                 memory_reservation: job.memory_reservation,
@@ -189,11 +203,20 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// The same with the newest image of a repository, if it follows one.
+    #[must_use]
+    pub fn with_image(mut self, image: Option<&'a str>) -> Self {
+        if matches!(self.own.image, Image::Followed(_)) {
+            self.own.image = Image::Followed(image);
+        }
+        self
+    }
+
     /// Its containers, its own first.
     fn containers(&self) -> impl Iterator<Item = Container<'a>> + use<'a> {
         let beside = self.sidecars.iter().map(|(name, sidecar)| Container {
             name,
-            image: &sidecar.image,
+            image: Image::Written(&sidecar.image),
             cpu: sidecar.cpu,
             memory: sidecar.memory,
             memory_reservation: sidecar.memory_reservation,

@@ -100,9 +100,14 @@ struct Found {
     tags: BTreeMap<String, String>,
 }
 
-/// The revision that is what the spec says, registered if there is none.
-pub async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Revision> {
-    match find(ecs, context, wanted).await? {
+/// The revision that is what the spec says, registered if there is none. `runs` is the one that runs.
+pub async fn ensure(
+    ecs: &Client,
+    context: &Context,
+    wanted: &Wanted,
+    runs: Option<&str>,
+) -> Result<Revision> {
+    match find(ecs, context, wanted, runs).await? {
         Some(found) if difference(&settings(&found.aws), wanted).is_empty() => {
             retag(ecs, &found, wanted).await?;
             Ok(Revision { arn: arn(&found), tags: found.tags })
@@ -111,10 +116,15 @@ pub async fn ensure(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<
     }
 }
 
-/// The change, and the revision as far as it is known.
-pub async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<(Option<Change>, Revision)> {
+/// The change, and the revision as far as it is known. `runs` is the one that runs.
+pub async fn plan(
+    ecs: &Client,
+    context: &Context,
+    wanted: &Wanted,
+    runs: Option<&str>,
+) -> Result<(Option<Change>, Revision)> {
     let unknown = Revision { arn: UNKNOWN.to_owned(), tags: BTreeMap::new() };
-    let Some(found) = find(ecs, context, wanted).await? else {
+    let Some(found) = find(ecs, context, wanted, runs).await? else {
         let own = wanted.settings.containers.get(&wanted.own);
         let image = own.map(|container| container.image.as_str()).unwrap_or_default();
         let create = Change::create(&wanted.address).with("image", image);
@@ -131,13 +141,30 @@ fn arn(found: &Found) -> String {
     found.aws.task_definition_arn().unwrap_or_default().to_owned()
 }
 
-/// The newest active revision of the family.
-async fn find(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Found>> {
-    let found = describe(ecs, &wanted.family).await?;
-    if let Some(found) = &found {
-        context.owner().check(&format!("task definition ({})", wanted.family), &found.tags)?;
+/// The newest active revision of the family, or the one that runs if that is what the spec says: what came after
+/// it was rolled back.
+async fn find(ecs: &Client, context: &Context, wanted: &Wanted, runs: Option<&str>) -> Result<Option<Found>> {
+    let Some(newest) = describe(ecs, &wanted.family).await? else { return Ok(None) };
+    context.owner().check(&format!("task definition ({})", wanted.family), &newest.tags)?;
+    let fits = |found: &Found| difference(&settings(&found.aws), wanted).is_empty();
+    let earlier = runs.filter(|runs| *runs != arn(&newest) && family_of(runs) == wanted.family);
+    if let Some(earlier) = earlier.filter(|_| !fits(&newest))
+        && let Some(found) = describe(ecs, earlier).await?
+        && found.aws.status() == Some(&TaskDefinitionStatus::Active)
+        && context.owner().address(&found.tags).is_some()
+        && fits(&found)
+    {
+        return Ok(Some(found));
     }
-    Ok(found)
+    Ok(Some(newest))
+}
+
+/// The image of a revision's container; none if there is no such revision.
+pub(crate) async fn image(ecs: &Client, revision: &str, container: &str) -> Result<Option<String>> {
+    let found = describe(ecs, revision).await?;
+    let containers = found.and_then(|found| found.aws.container_definitions).unwrap_or_default();
+    let own = containers.into_iter().find(|found| found.name() == Some(container));
+    Ok(own.and_then(|container| container.image))
 }
 
 /// A family's newest active revision, or the one that is named.
@@ -285,9 +312,10 @@ impl Old {
 }
 
 /// Our revisions that nothing uses any more: all that this kind has in a dropped family, and in those that
-/// stay all but the newest.
-pub async fn old(ecs: &Client, context: &Context, kind: Kind) -> Result<Vec<Old>> {
+/// stay all but what runs, or the newest where nothing does.
+pub async fn old(ecs: &Client, context: &Context, kind: Kind, runs: &BTreeSet<String>) -> Result<Vec<Old>> {
     let kept = families(context, kind);
+    let running: BTreeSet<&str> = runs.iter().map(|arn| family_of(arn)).collect();
     let theirs = &families(context, kind.other()) - &kept;
     let mut seen = BTreeSet::new();
     let mut unused = Vec::new();
@@ -297,8 +325,10 @@ pub async fn old(ecs: &Client, context: &Context, kind: Kind) -> Result<Vec<Old>
             continue;
         }
         let dropped = !kept.contains(&family);
+        let used = running.contains(family.as_str()).then(|| runs.contains(&arn));
         // The newest of a family comes first.
-        if !seen.insert(family) || dropped {
+        let newest = seen.insert(family);
+        if dropped || !used.unwrap_or(newest) {
             unused.push(arn);
         }
     }

@@ -3,10 +3,15 @@
 //! Events are hints. Whatever started the run, `accept` looks at the bucket: a current spec means
 //! provision, none means teardown. It validates the spec, takes the environment's lock and writes
 //! down what the run carries out. A bad spec gets no further than this.
+//!
+//! A pushed image names no environment: `accept` looks whose repository it is, and starts a run of that one
+//! if a service follows such images.
 
 mod lock;
+mod push;
 mod source;
 
+use aws_sdk_ecr::Client as Ecr;
 use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::Client as S3;
 use aws_sdk_sfn::Client as StepFunctions;
@@ -15,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{Fault, Faults, Spec};
 use step::{
-    Asked, Doing, EnvironmentState, Error, Location, Result, Run, Status, Trigger, read_if_there, status_key,
+    Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, read_if_there,
+    status_key,
     write,
 };
 
@@ -56,7 +62,8 @@ pub enum Way {
     Rebuild,
     /// Only say what would change.
     Plan,
-    /// This version is applied already, or there is nothing to rebuild.
+    /// This version is applied already, there is nothing to rebuild, or a pushed image asks for a run of its own or
+    /// for none.
     Nothing,
     /// Another run works on the environment; it looks for newer specs itself.
     Held,
@@ -97,8 +104,10 @@ pub enum Kind {
 pub struct Accept {
     /// To read and write the control plane's bucket.
     pub s3: S3,
-    /// To see whether a lock's holder still runs.
+    /// To see whether a lock's holder still runs, and to start the run that a pushed image asks for.
     pub sfn: StepFunctions,
+    /// To see whose repository an image was pushed to.
+    pub ecr: Ecr,
     /// To tell the world.
     pub events: Events,
     /// The control plane's bucket.
@@ -110,6 +119,11 @@ pub struct Accept {
 impl Accept {
     /// One pass.
     pub async fn handle(&self, question: Question, account: &str) -> Result<Verdict> {
+        if let Some(push) = Push::read(&question.input) {
+            let environment = push::start(self, &push, &question.execution).await?.unwrap_or_default();
+            let run = self.run(&question.execution, &environment, account);
+            return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
+        }
         let trigger = Trigger::read(&question.input).map_err(Error::InvalidSpec)?;
         let environment = trigger.environment.as_str();
         let source = source::find(self, &trigger).await?;

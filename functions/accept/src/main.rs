@@ -9,9 +9,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let bucket = std::env::var("PLINTH_BUCKET")?;
     let config = step::config().await;
     let (s3, sfn) = (Client::new(&config), aws_sdk_sfn::Client::new(&config));
+    let ecr = aws_sdk_ecr::Client::new(&config);
     let events = aws_sdk_eventbridge::Client::new(&config);
     let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let accept = accept::Accept { s3, sfn, events, bucket, region };
+    let accept = accept::Accept { s3, sfn, ecr, events, bucket, region };
     let pass = service_fn(async |event: LambdaEvent<accept::Question>| {
         // arn:aws:lambda:<region>:<account>:function:<name>
         let account = event.context.invoked_function_arn.split(':').nth(4).unwrap_or_default().to_owned();

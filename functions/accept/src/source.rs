@@ -24,7 +24,7 @@ pub(crate) async fn find(accept: &Accept, trigger: &Trigger) -> Result<Source> {
     store(accept, &trigger.environment, &text).await
 }
 
-async fn current(accept: &Accept, environment: &str) -> Result<Source> {
+pub(crate) async fn current(accept: &Accept, environment: &str) -> Result<Source> {
     let mut sources = Vec::new();
     for key in spec_keys(environment) {
         let object = accept.s3.get_object().bucket(&accept.bucket).key(&key).send().await;

@@ -69,8 +69,13 @@ fn execution(status: ExecutionStatus) -> Rule {
 }
 
 async fn ask(input: Value, s3: &[&Rule], sfn: &[&Rule]) -> Result<Verdict> {
+    ask_with(input, s3, sfn, &[]).await
+}
+
+async fn ask_with(input: Value, s3: &[&Rule], sfn: &[&Rule], ecr: &[&Rule]) -> Result<Verdict> {
     let told = mock!(Events::put_events).then_output(|| PutEventsOutput::builder().build());
     let accept = Accept {
+        ecr: mock_client!(aws_sdk_ecr, RuleMode::MatchAny, ecr),
         s3: mock_client!(aws_sdk_s3, RuleMode::MatchAny, s3),
         sfn: mock_client!(aws_sdk_sfn, RuleMode::MatchAny, sfn),
         events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&told]),
@@ -252,4 +257,83 @@ async fn an_upload_writes_no_spec_to_be_taken_back_to() {
     ];
     assert_eq!(ask(upload(), &rules, &[]).await.expect("a verdict").verdict, Way::Provision);
     assert_eq!(between.num_calls(), 0);
+}
+
+const FOLLOWING: &str = "{ apiVersion: plinth/v1, name: demo, repositories: { app: {} },
+    services: { web: { image: { repository: app, tag: 'v*' } } } }";
+
+fn pushed(tag: &str) -> Value {
+    let detail = json!({ "action-type": "PUSH", "result": "SUCCESS", "repository-name": "demo-app", "image-tag": tag });
+    json!({ "source": "aws.ecr", "account": "123456789012", "region": "eu-west-1", "detail": detail })
+}
+
+/// A repository with this address, of this control plane.
+fn tagged(address: &'static str, control_plane: &'static str) -> Rule {
+    let tag = |key: &str, value: &str| {
+        aws_sdk_ecr::types::Tag::builder().key(key).value(value).build().expect("a tag")
+    };
+    mock!(Ecr::list_tags_for_resource)
+        .match_requests(|request| {
+            request.resource_arn() == Some("arn:aws:ecr:eu-west-1:123456789012:repository/demo-app")
+        })
+        .then_output(move || {
+            aws_sdk_ecr::operation::list_tags_for_resource::ListTagsForResourceOutput::builder()
+                .tags(tag("plinth:environment", "demo"))
+                .tags(tag("plinth:address", address))
+                .tags(tag("plinth:control-plane", control_plane))
+                .build()
+        })
+}
+
+fn starts() -> Rule {
+    mock!(StepFunctions::start_execution)
+        .match_requests(|request| {
+            request.state_machine_arn().is_some_and(|arn| arn.ends_with(":stateMachine:plinth-environment"))
+                && request.input() == Some(r#"{"environment":"demo"}"#)
+        })
+        .then_output(|| {
+            aws_sdk_sfn::operation::start_execution::StartExecutionOutput::builder()
+                .execution_arn("next")
+                .start_date(aws_sdk_sfn::primitives::DateTime::from_secs(0))
+                .build()
+                .expect("a run")
+        })
+}
+
+#[tokio::test]
+async fn an_image_that_a_service_follows_is_written_down_and_starts_a_run() {
+    let (known, started) = (puts("runs/demo/pushed.json"), starts());
+    let rules = [&object("environments/demo.yaml", FOLLOWING), &absent(), &known];
+    let ours = tagged("repositories.app", "plinth-bucket");
+    let verdict = ask_with(pushed("v1"), &rules, &[&started], &[&ours]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.environment.as_str()), (Way::Nothing, "demo"));
+    assert_eq!([known.num_calls(), started.num_calls()], [1, 1]);
+}
+
+#[tokio::test]
+async fn an_image_that_no_service_follows_starts_nothing() {
+    let spec = object("environments/demo.yaml", FOLLOWING);
+    let bad = object("environments/demo.yaml", "{ apiVersion: plinth/v1, name: demo, clutser: {} }");
+    let ours = || tagged("repositories.app", "plinth-bucket");
+    for (tag, spec, repository) in [
+        ("latest", &spec, ours()),
+        ("", &spec, ours()),
+        ("v1", &bad, ours()),
+        ("v1", &absent(), ours()),
+        ("v1", &spec, tagged("repositories.other", "plinth-bucket")),
+        ("v1", &spec, tagged("repositories.app", "plinth-of-others")),
+    ] {
+        let verdict = ask_with(pushed(tag), &[spec, &absent()], &[], &[&repository]).await;
+        assert_eq!(verdict.expect("a verdict").verdict, Way::Nothing, "{tag}");
+    }
+}
+
+#[tokio::test]
+async fn an_image_of_a_repository_that_is_gone_starts_nothing() {
+    let gone = mock!(Ecr::list_tags_for_resource).then_error(|| {
+        let code = aws_sdk_ecr::error::ErrorMetadata::builder().code("RepositoryNotFoundException").build();
+        aws_sdk_ecr::operation::list_tags_for_resource::ListTagsForResourceError::generic(code)
+    });
+    let verdict = ask_with(pushed("v1"), &[], &[], &[&gone]).await.expect("a verdict");
+    assert_eq!(verdict.verdict, Way::Nothing);
 }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Faults;
 use step::{
-    Action, Asked, Asks, Doing, EnvironmentState, Error, Lock, Operation, Outputs, Progress, Rebuild, Result,
-    Run, RunFault, Status, Trigger, asks_prefix, lock_key, read_if_there, spec_keys, status_key, write,
+    Action, Asked, Asks, Doing, EnvironmentState, Error, Lock, Operation, Outputs, Progress, Pushed, Rebuild,
+    Result, Run, RunFault, Status, Trigger, asks_prefix, lock_key, pushed_key, read_if_there, spec_keys,
+    status_key, write,
 };
 
 /// How often writing what people are asked for is tried, where others write the status too.
@@ -162,7 +163,7 @@ impl Finish {
         let input: Value = serde_json::from_str(&execution.input).unwrap_or_default();
         let Ok(trigger) = Trigger::read(&input) else { return Ok(Finished { state: None }) };
         let environment = trigger.environment;
-        if !self.holds(&environment, &execution.execution_arn).await? {
+        if self.held(&environment, &execution.execution_arn).await?.is_none() {
             return Ok(Finished { state: None });
         }
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
@@ -311,15 +312,16 @@ impl Finish {
     }
 
     /// Frees the lock if this execution holds it, and starts the next run if the bucket meanwhile
-    /// holds another version than the one carried out.
+    /// holds another version than the one carried out, or an image was pushed that services follow.
     async fn free(&self, environment: &str, execution: &str, version: Option<&String>) -> Result<()> {
-        if !self.holds(environment, execution).await? {
-            return Ok(());
-        }
+        let Some(lock) = self.held(environment, execution).await? else { return Ok(()) };
         let key = lock_key(environment);
         let freed = self.s3.delete_object().bucket(&self.bucket).key(&key).send().await;
         freed.doing(|| format!("freeing the lock s3://{}/{key}", self.bucket))?;
-        if self.version(environment).await?.as_ref() == version {
+        let current = self.version(environment).await?;
+        let pushed: Option<Pushed> = self.json(&pushed_key(environment)).await?;
+        let pushed = current.is_some() && pushed.is_some_and(|pushed| pushed.at > lock.since);
+        if current.as_ref() == version && !pushed {
             return Ok(());
         }
         // arn:…:execution:<machine>:<name> runs arn:…:stateMachine:<machine>
@@ -331,9 +333,10 @@ impl Finish {
         Ok(())
     }
 
-    async fn holds(&self, environment: &str, execution: &str) -> Result<bool> {
+    /// The lock, if this execution holds it.
+    async fn held(&self, environment: &str, execution: &str) -> Result<Option<Lock>> {
         let lock: Option<Lock> = self.json(&lock_key(environment)).await?;
-        Ok(lock.is_some_and(|lock| lock.execution == execution))
+        Ok(lock.filter(|lock| lock.execution == execution))
     }
 
     /// The version of the current spec; none if there is none.

@@ -24,6 +24,8 @@ const OTHERS: &str = r#"{ "execution": "other", "since": "2026-01-01T00:00:00Z" 
 struct World {
     lock: &'static str,
     version: Option<&'static str>,
+    /// When an image was pushed.
+    pushed: Option<&'static str>,
     put: Rule,
     freed: Rule,
     told: Rule,
@@ -36,6 +38,7 @@ impl World {
         Self {
             lock,
             version,
+            pushed: None,
             put: mock!(S3::put_object)
                 .match_requests(move |request| {
                     let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
@@ -87,6 +90,14 @@ impl World {
             .then_output(move || {
                 GetObjectOutput::builder().body(ByteStream::from_static(earlier.as_bytes())).build()
             });
+        let pushed = self.pushed.map(|at| format!(r#"{{ "image": "app:v1", "at": "{at}" }}"#));
+        let has_pushed = pushed.is_some();
+        let image = mock!(S3::get_object)
+            .match_requests(move |request| request.key() == Some("runs/demo/pushed.json") && has_pushed)
+            .then_output(move || {
+                let body = pushed.clone().unwrap_or_default().into_bytes();
+                GetObjectOutput::builder().body(body.into()).build()
+            });
         let nothing = mock!(S3::get_object).then_error(move || GetObjectError::generic(absent()));
         let steps = mock!(S3::list_objects_v2).then_output(|| ListObjectsV2Output::builder().build());
         let head = match version {
@@ -94,7 +105,7 @@ impl World {
                 .then_output(move || HeadObjectOutput::builder().version_id(version).build()),
             None => mock!(S3::head_object).then_error(move || HeadObjectError::generic(absent())),
         };
-        let s3 = [&locked, &status, &nothing, &steps, &head, &self.put, &self.freed];
+        let s3 = [&locked, &status, &image, &nothing, &steps, &head, &self.put, &self.freed];
         let finish = Finish {
             s3: mock_client!(aws_sdk_s3, RuleMode::MatchAny, &s3),
             sfn: mock_client!(aws_sdk_sfn, RuleMode::MatchAny, [&self.started]),
@@ -177,6 +188,20 @@ async fn a_spec_that_came_meanwhile_is_the_next_run() {
     let world = World::new(MINE, Some("2"), "ready");
     world.handle(ended("provision", Some("1"), None)).await.expect("an answer");
     assert_eq!(world.calls(), [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn an_image_that_was_pushed_meanwhile_is_the_next_run() {
+    for (at, version, verdict, state, started) in [
+        ("2026-01-01T00:00:01Z", Some("1"), "provision", "ready", 1),
+        ("2025-12-31T23:59:59Z", Some("1"), "provision", "ready", 0),
+        ("2026-01-01T00:00:01Z", None, "teardown", "destroyed", 0),
+    ] {
+        let mut world = World::new(MINE, version, state);
+        world.pushed = Some(at);
+        world.handle(ended(verdict, version, None)).await.expect("an answer");
+        assert_eq!(world.calls(), [1, 1, 1, started], "{verdict} {at}");
+    }
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
 async fn ensure_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Result<()> {
     let task = Task::of_job(key, job);
     let definition = task_definition::wanted(context, &task)?;
-    let revision = task_definition::ensure(&aws.ecs, context, &definition).await?;
+    let revision = task_definition::ensure(&aws.ecs, context, &definition, None).await?;
     log_group::ensure(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
     if job.when == When::Manual {
         return Ok(());
@@ -81,12 +81,11 @@ async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
 async fn plan_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Result<Vec<Change>> {
     let task = Task::of_job(key, job);
     let definition = task_definition::wanted(context, &task)?;
-    let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition).await?;
+    let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition, None).await?;
     let of_group = log_group::plan(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
     let runs = job.when != When::Manual
         && (revision.arn == UNKNOWN
-            || revision.tags.get(run::COMPLETED)
-                != Some(&run::planned_purpose(&aws.ecs, context, job).await?));
+            || revision.tags.get(run::COMPLETED) != Some(&run::planned_purpose(aws, context, job).await?));
     let image = context.render(&job.image)?;
     let of_run = runs.then(|| Change::create(task.address()).with("runs", image));
     Ok([of_definition, of_group, of_run].into_iter().flatten().collect())
@@ -99,7 +98,7 @@ async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
 /// Stops the tasks of jobs that the spec doesn't mention, deletes their log groups, and the revisions
 /// nothing uses any more; in a plan only names them.
 async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
-    let old = task_definition::old(&aws.ecs, context, Kind::Job).await?;
+    let old = task_definition::old(&aws.ecs, context, Kind::Job, &BTreeSet::new()).await?;
     let mut changes = run::stop_dropped(&aws.ecs, context, &old).await?;
     let named: BTreeSet<String> = old.iter().filter_map(|old| old.log_group.clone()).collect();
     changes.extend(log_group::delete_dropped(&aws.logs, context, Kind::Job, named).await?);

@@ -14,7 +14,7 @@ use aws_sdk_ecs::{
 use spec::{Duration, Job};
 use step::{Change, Context, Doing, Error, Operation, Pace, Result, UNKNOWN, digits};
 use task::{
-    Place,
+    Place, follow,
     task_definition::{self, Old, tag_list},
     with_new_role,
 };
@@ -127,13 +127,25 @@ pub(crate) async fn purpose(ecs: &Client, context: &Context, key: &str, job: &Jo
 
 /// What the job will run for after the run that is planned: the services then have the revisions that
 /// their part of the spec asks for.
-pub(crate) async fn planned_purpose(ecs: &Client, context: &Context, job: &Job) -> Result<String> {
+pub(crate) async fn planned_purpose(aws: &Aws, context: &Context, job: &Job) -> Result<String> {
+    let Aws { ecs, ecr, .. } = aws;
     let mut revisions = BTreeMap::new();
     for after in &job.after {
         let address = format!("services.{after}");
         let service = context.known(context.spec.services.get(after), &address)?;
-        let wanted = task_definition::wanted(context, &task::Task::of_service(after, service))?;
-        let (_, revision) = task_definition::plan(ecs, context, &wanted).await?;
+        let task = task::Task::of_service(after, service);
+        let name = context.service_name(after, service);
+        let standing = follow::standing(ecs, &context.cluster_name(), &name).await?;
+        let image = match service.image.followed() {
+            None => None,
+            Some(followed) => {
+                let images = follow::Images::list(ecr, context, std::iter::once(service)).await?;
+                follow::newest(ecs, context, &images, &task, followed, standing.as_ref()).await?.image
+            }
+        };
+        let wanted = task_definition::wanted(context, &task.with_image(image.as_deref()))?;
+        let runs = standing.as_ref().and_then(|standing| standing.task_definition());
+        let (_, revision) = task_definition::plan(ecs, context, &wanted, runs).await?;
         let known = if revision.arn == UNKNOWN { UNKNOWN } else { number(&revision.arn) };
         revisions.insert(after.clone(), known.to_owned());
     }

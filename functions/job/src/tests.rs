@@ -645,6 +645,9 @@ async fn the_plan_of_a_job_after_services_follows_their_plan() {
         let mut rules = Rules::completed(completed);
         rules.definitions.push(of_service);
         rules
+            .ecs
+            .push(mock!(Ecs::describe_services).then_output(|| DescribeServicesOutput::builder().build()));
+        rules
     };
     assert_eq!(service("nginx", "app:4").planned(&after).await, Vec::<String>::new());
     assert_eq!(service("nginx", "app:3").planned(&after).await, ["jobs.seed runs"]);

@@ -150,8 +150,9 @@ fn of_services(context: &Context) -> Result<Vec<Asked>> {
             });
         }
         let sidecars = service.sidecars.values().map(|sidecar| (&sidecar.image, &sidecar.environment));
+        let image = service.image.text();
         let containers: Vec<_> =
-            [(&service.image, &service.environment)].into_iter().chain(sidecars).collect();
+            [(image.as_ref(), &service.environment)].into_iter().chain(sidecars).collect();
         let group = context.log_group(key, service.logs.as_ref());
         all.push(Asked {
             address: format!("services.{key}.execution"),

@@ -261,7 +261,8 @@ mod tests {
         let context = step::test::context(Operation::Ensure, spec, outputs);
         let api = &context.spec.services["api"];
         let document =
-            execution(&context, "/plinth/demo/api", &[(&api.image, &api.environment)]).expect("a document");
+            execution(&context, "/plinth/demo/api", &[(api.image.text().as_ref(), &api.environment)])
+                .expect("a document");
         let resource = |action: &str| {
             let statements = document["Statement"].as_array().expect("statements");
             let found = statements.iter().find(|found| found["Action"].to_string().contains(action));

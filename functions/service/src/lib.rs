@@ -6,7 +6,8 @@
 //! through it.
 //!
 //! A service waits for its image and for the values of the secrets it reads before it is created: no
-//! task is started that must fail.
+//! task is started that must fail. One that follows a repository takes the newest image that isn't refused, and
+//! remembers what ECS rolled back: see `task::follow`.
 
 mod discovery;
 mod rollout;
@@ -20,12 +21,12 @@ use std::collections::BTreeSet;
 use aws_sdk_applicationautoscaling::Client as Scaling;
 use aws_sdk_cloudwatchlogs::Client as Logs;
 use aws_sdk_ecr::Client as Ecr;
-use aws_sdk_ecs::Client as Ecs;
+use aws_sdk_ecs::{Client as Ecs, types::Service as EcsService};
 use aws_sdk_secretsmanager::Client as Secrets;
 use aws_sdk_servicediscovery::Client as CloudMap;
 use spec::Service;
 use step::{Answer, Change, Context, Operation, Result, side_by_side};
-use task::{Kind, Task, image, log_group, secret, task_definition};
+use task::{Kind, Task, follow, image, log_group, secret, task_definition};
 
 /// How the step calls AWS.
 #[derive(Debug, Clone)]
@@ -59,6 +60,7 @@ pub async fn handle(context: Context) -> Result<Answer> {
 struct Around {
     names: discovery::Names,
     targets: scale::Targets,
+    images: follow::Images,
 }
 
 impl Around {
@@ -66,6 +68,8 @@ impl Around {
         Ok(Self {
             names: discovery::names(&aws.cloud_map, context).await?,
             targets: scale::targets(&aws.scaling, context).await?,
+            images: follow::Images::list(&aws.ecr, context, context.services().map(|(_, service)| service))
+                .await?,
         })
     }
 }
@@ -73,26 +77,38 @@ impl Around {
 async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
     let around = Around::look(aws, context).await?;
     let services = context.services();
-    side_by_side(services.map(|(key, service)| ensure_one(aws, context, &around, key, service))).await?;
-    Ok(Answer::default())
+    let ensured =
+        side_by_side(services.map(|(key, service)| ensure_one(aws, context, &around, key, service))).await?;
+    Ok(Answer { notes: ensured.into_iter().flatten().collect(), ..Answer::default() })
 }
 
+/// Answers what who follows the run should know of it.
 async fn ensure_one(
     aws: &Aws,
     context: &Context,
     around: &Around,
     key: &str,
     service: &Service,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let task = Task::of_service(key, service);
+    let found = service::find(&aws.ecs, context, key, service).await?;
+    let newest = newest(aws, context, around, &task, service, found.as_ref()).await?;
+    if let (Some(newest), Some(found)) = (&newest, &found) {
+        service::refuse(&aws.ecs, context, found, newest).await?;
+    }
+    if let (Some(newest), Some(follow)) = (&newest, service.image.followed()) {
+        newest.ready(context, follow)?;
+    }
+    let note = newest.as_ref().and_then(|newest| newest.note(&task));
+    let task = task.with_image(newest.as_ref().and_then(|newest| newest.image.as_deref()));
+    let runs = found.as_ref().and_then(|found| found.task_definition());
     let definition = task_definition::wanted(context, &task)?;
-    let revision = task_definition::ensure(&aws.ecs, context, &definition).await?;
+    let revision = task_definition::ensure(&aws.ecs, context, &definition, runs).await?;
     log_group::ensure(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
     image::ready(&aws.ecr, context, &task).await?;
     secret::ready(&aws.secrets, context, &task).await?;
     let registry = discovery::ensure(&aws.cloud_map, context, &around.names, key).await?;
     let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
-    let found = service::find(&aws.ecs, context, &wanted).await?;
     let scale = scale::wanted(context, key, service)?;
     if scale.is_none() {
         let resource = scale::resource(&context.cluster_name(), &context.service_name(key, service));
@@ -102,7 +118,21 @@ async fn ensure_one(
     if let Some(scale) = scale {
         scale::ensure(&aws.scaling, &around.targets, &scale).await?;
     }
-    rollout::ready(&aws.ecs, context, &standing, &wanted).await
+    rollout::ready(&aws.ecs, context, &standing, &wanted).await?;
+    Ok(note)
+}
+
+/// The newest image for a service that follows a repository.
+async fn newest(
+    aws: &Aws,
+    context: &Context,
+    around: &Around,
+    task: &Task<'_>,
+    service: &Service,
+    found: Option<&EcsService>,
+) -> Result<Option<follow::Newest>> {
+    let Some(followed) = service.image.followed() else { return Ok(None) };
+    follow::newest(&aws.ecs, context, &around.images, task, followed, found).await.map(Some)
 }
 
 async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
@@ -114,8 +144,9 @@ async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
     let services = context.services();
     let planned =
         side_by_side(services.map(|(key, service)| plan_one(aws, context, &around, key, service))).await?;
-    changes.extend(planned.into_iter().flatten());
-    Ok(Answer::changed(changes))
+    let (of_services, notes): (Vec<_>, Vec<_>) = planned.into_iter().unzip();
+    changes.extend(of_services.into_iter().flatten());
+    Ok(Answer { notes: notes.into_iter().flatten().collect(), ..Answer::changed(changes) })
 }
 
 async fn plan_one(
@@ -124,17 +155,23 @@ async fn plan_one(
     around: &Around,
     key: &str,
     service: &Service,
-) -> Result<Vec<Change>> {
+) -> Result<(Vec<Change>, Option<String>)> {
     let task = Task::of_service(key, service);
+    let found = service::find(&aws.ecs, context, key, service).await?;
+    let newest = newest(aws, context, around, &task, service, found.as_ref()).await?;
+    let note = newest.as_ref().and_then(|newest| newest.note(&task));
+    let task = task.with_image(newest.as_ref().and_then(|newest| newest.image.as_deref()));
+    let runs = found.as_ref().and_then(|found| found.task_definition());
     let definition = task_definition::wanted(context, &task)?;
-    let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition).await?;
+    let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition, runs).await?;
     let group = log_group::wanted(context, &task)?;
     let of_group = log_group::plan(&aws.logs, context, &group).await?;
     let (of_name, registry) = discovery::plan(&aws.cloud_map, context, &around.names, key).await?;
     let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
-    let of_service = service::plan(&aws.ecs, context, &wanted).await?;
+    let of_service = service::plan(found.as_ref(), &wanted, newest.as_ref());
     let of_scale = scale::plan(&aws.scaling, context, &around.targets, key, service).await?;
-    Ok([of_definition, of_group, of_name, of_service, of_scale].into_iter().flatten().collect())
+    let changes = [of_definition, of_group, of_name, of_service, of_scale].into_iter().flatten().collect();
+    Ok((changes, note))
 }
 
 async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
@@ -144,11 +181,13 @@ async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
 /// Deletes our services that the spec doesn't mention, what makes them scale before them, their names, log
 /// groups, and the revisions nothing uses any more after them; in a plan only names them.
 async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
-    let dropped = service::dropped(&aws.ecs, context).await?;
+    let ours = service::ours(&aws.ecs, context).await?;
+    let runs = service::revisions(&ours);
+    let dropped = service::dropped(context, ours);
     let mut changes = scale::delete_dropped(&aws.scaling, context, &dropped).await?;
     changes.extend(service::delete_dropped(&aws.ecs, context, &dropped).await?);
     changes.extend(discovery::delete_dropped(&aws.cloud_map, context).await?);
-    let old = task_definition::old(&aws.ecs, context, Kind::Service).await?;
+    let old = task_definition::old(&aws.ecs, context, Kind::Service, &runs).await?;
     let named: BTreeSet<String> = old.iter().filter_map(|old| old.log_group.clone()).collect();
     changes.extend(log_group::delete_dropped(&aws.logs, context, Kind::Service, named).await?);
     changes.extend(task_definition::delete_dropped(&aws.ecs, context, old).await?);

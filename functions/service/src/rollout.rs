@@ -17,12 +17,18 @@ pub(crate) async fn ready(ecs: &Client, context: &Context, service: &Service, wa
     let Some(primary) = primary(service) else {
         return Err(Error::soon(format!("ECS service ({}) has no deployment yet", wanted.name)));
     };
+    if service.task_definition().is_some_and(|runs| runs != wanted.revision) {
+        return Err(Error::soon(format!(
+            "ECS service ({}): ECS goes back to the revision before",
+            wanted.name
+        )));
+    }
     let all_run = service.running_count() == service.desired_count();
     if primary.rollout_state() == Some(&DeploymentRolloutState::Completed) && all_run {
         return Ok(());
     }
     if has_failed(service) {
-        let reason = stopped_reason(ecs, wanted).await?;
+        let reason = stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?;
         return Err(Error::Failed(format!(
             "deploying ECS service ({}): {}; mend that and upload the spec again",
             wanted.name,
@@ -36,7 +42,8 @@ pub(crate) async fn ready(ecs: &Client, context: &Context, service: &Service, wa
         service.desired_count()
     );
     if primary.failed_tasks() > 0
-        && let Some(reason) = stopped_reason(ecs, wanted).await?
+        && let Some(reason) =
+            stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?
     {
         doing = format!("{doing}, and {} stopped: {reason}", primary.failed_tasks());
     } else if let Some(event) = unplaced(service, primary) {
@@ -79,13 +86,25 @@ fn begun(deployment: &Deployment) -> Result<Timestamp> {
         .map_err(|error| Error::Failed(format!("reading when a deployment began: {error}")))
 }
 
-/// Why the newest task of our revision that stopped by itself did.
-pub(crate) async fn stopped_reason(ecs: &Client, wanted: &Wanted) -> Result<Option<String>> {
-    let doing = || format!("looking at the stopped tasks of ECS service ({})", wanted.name);
+/// What ECS says of a revision's deployment, for as long as it lists that.
+pub(crate) fn reason(service: &Service, revision: &str) -> Option<String> {
+    let mut deployments = service.deployments().iter();
+    let deployment = deployments.find(|deployment| deployment.task_definition() == Some(revision))?;
+    deployment.rollout_state_reason().map(str::to_owned)
+}
+
+/// Why the newest task of a service's revision that stopped by itself did.
+pub(crate) async fn stopped_reason(
+    ecs: &Client,
+    cluster: &str,
+    name: &str,
+    revision: &str,
+) -> Result<Option<String>> {
+    let doing = || format!("looking at the stopped tasks of ECS service ({name})");
     let listed = ecs
         .list_tasks()
-        .cluster(&wanted.place.cluster)
-        .service_name(&wanted.name)
+        .cluster(cluster)
+        .service_name(name)
         .desired_status(DesiredStatus::Stopped)
         .send()
         .await
@@ -93,23 +112,18 @@ pub(crate) async fn stopped_reason(ecs: &Client, wanted: &Wanted) -> Result<Opti
     if listed.task_arns().is_empty() {
         return Ok(None);
     }
-    let described = ecs
-        .describe_tasks()
-        .cluster(&wanted.place.cluster)
-        .set_tasks(listed.task_arns)
-        .send()
-        .await
-        .doing(doing)?;
-    let tasks = described.tasks().iter().filter(|task| stopped_by_itself(task, wanted));
+    let described =
+        ecs.describe_tasks().cluster(cluster).set_tasks(listed.task_arns).send().await.doing(doing)?;
+    let tasks = described.tasks().iter().filter(|task| stopped_by_itself(task, revision));
     let newest = tasks.max_by_key(|task| task.stopped_at().map(DateTime::secs));
     Ok(newest.map(told).filter(|reason| !reason.is_empty()))
 }
 
 /// Not one that ECS stopped to have fewer, or when it went back to the revision before.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html>
-fn stopped_by_itself(task: &Task, wanted: &Wanted) -> bool {
+fn stopped_by_itself(task: &Task, revision: &str) -> bool {
     let scaled = task.stopped_reason().is_some_and(|reason| reason.starts_with("Scaling activity initiated"));
-    task.task_definition_arn() == Some(&wanted.revision) && !scaled
+    task.task_definition_arn() == Some(revision) && !scaled
 }
 
 /// "Essential container in task exited: app exited with 137: …", each thing said once.

@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ecs::{
     Client,
     types::{
-        AssignPublicIp, AwsVpcConfiguration, DeploymentCircuitBreaker, DeploymentConfiguration, LoadBalancer,
-        NetworkConfiguration, PropagateTags, Service, ServiceField, ServiceRegistry, Tag,
+        AssignPublicIp, AwsVpcConfiguration, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration,
+        LoadBalancer, NetworkConfiguration, PropagateTags, Service, ServiceField, ServiceRegistry, Tag,
     },
 };
 use spec::Target;
 use step::{Change, Context, Doing, Error, Field, Operation, Result, compare, missing_tags, side_by_side};
-use task::{Place, task_definition::tag_list, with_new_role};
+use task::{
+    Place,
+    follow::{DEPLOYED, Newest, REFUSED},
+    task_definition::tag_list,
+    with_new_role,
+};
 
 use crate::rollout;
-
-/// The tag that names the revision which a run deployed: when ECS rolled it back, the same run doesn't
-/// deploy it again.
-const DEPLOYED: &str = "plinth:deployed";
 
 /// How long a balancer's verdict on a new task is ignored where the spec doesn't say, in seconds.
 const GRACE: i32 = 60;
@@ -100,25 +101,66 @@ pub(crate) async fn ensure(ecs: &Client, found: Option<Service>, wanted: &Wanted
     update(ecs, found, wanted).await
 }
 
-pub(crate) async fn plan(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Change>> {
-    Ok(match find(ecs, context, wanted).await? {
-        None => {
-            Some(Change::create(&wanted.address).with("name", &wanted.name).with("desired", wanted.initial))
-        }
-        Some(found) => Change::update(&wanted.address, difference(&found, wanted)),
-    })
+pub(crate) fn plan(found: Option<&Service>, wanted: &Wanted, newest: Option<&Newest>) -> Option<Change> {
+    let Some(found) = found else {
+        return Some(
+            Change::create(&wanted.address).with("name", &wanted.name).with("desired", wanted.initial),
+        );
+    };
+    let unremembered = newest.filter(|newest| newest.unremembered).and_then(|newest| newest.refused.as_ref());
+    let refused = unremembered.map(|refused| Field {
+        name: "refused".to_owned(),
+        found: tags(found).remove(REFUSED),
+        wanted: refused.tag(),
+    });
+    Change::update(&wanted.address, difference(found, wanted).into_iter().chain(refused).collect())
+}
+
+/// Remembers what was rolled back, and ends the run that deployed it: what runs stays, and what was rolled back
+/// isn't tried again.
+pub(crate) async fn refuse(ecs: &Client, context: &Context, found: &Service, newest: &Newest) -> Result<()> {
+    let Some(refused) = &newest.refused else { return Ok(()) };
+    let name = found.service_name().unwrap_or_default();
+    let runs = found.task_definition().unwrap_or_default();
+    let (family, number) = runs.rsplit_once(':').unwrap_or_default();
+    if newest.unremembered {
+        let tags = [
+            (REFUSED.to_owned(), refused.tag()),
+            // What runs is what was deployed, as far as later runs are concerned.
+            (DEPLOYED.to_owned(), format!("{number} {}", refused.run)),
+        ];
+        retag(ecs, found.service_arn().unwrap_or_default(), name, &tags.into()).await?;
+    }
+    if refused.run != context.run.id {
+        return Ok(());
+    }
+    let revision = format!("{family}:{}", refused.revision);
+    let cluster = found.cluster_arn().unwrap_or_default();
+    let reason = match rollout::stopped_reason(ecs, cluster, name, &revision).await? {
+        Some(reason) => Some(reason),
+        None => rollout::reason(found, &revision),
+    };
+    let image = newest.passed_over.as_ref().map_or_else(|| "its image".to_owned(), Clone::clone);
+    Err(Error::Failed(format!(
+        "deploying ECS service ({name}): ECS went back to the revision before, since {}; {image} isn't tried again: \
+         mend it and push a newer one",
+        reason.unwrap_or_else(|| "tasks of the new one didn't stay up".to_owned())
+    )))
 }
 
 /// A deleted service lingers as INACTIVE and is absent; one that drains still holds its name.
-pub(crate) async fn find(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Service>> {
-    let found = describe(ecs, &wanted.place.cluster, vec![wanted.name.clone()]).await?;
+pub(crate) async fn find(
+    ecs: &Client,
+    context: &Context,
+    key: &str,
+    service: &spec::Service,
+) -> Result<Option<Service>> {
+    let name = context.service_name(key, service);
+    let found = describe(ecs, &context.cluster_name(), vec![name.clone()]).await?;
     let Some(service) = found.into_iter().next() else { return Ok(None) };
-    context.owner().check(&format!("ECS service ({})", wanted.name), &tags(&service))?;
+    context.owner().check(&format!("ECS service ({name})"), &tags(&service))?;
     if service.status() == Some("DRAINING") && context.operation != Operation::Plan {
-        return Err(Error::soon(format!(
-            "ECS service ({}) is draining before it can be made anew",
-            wanted.name
-        )));
+        return Err(Error::soon(format!("ECS service ({name}) is draining before it can be made anew")));
     }
     Ok(Some(service).filter(|service| service.status() != Some("DRAINING")))
 }
@@ -273,7 +315,7 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
     let (of_tags, of_service): (Vec<Field>, Vec<Field>) =
         difference(&found, wanted).into_iter().partition(|field| field.name.starts_with("tags."));
     if !of_tags.is_empty() {
-        retag(ecs, &arn, wanted, &wanted.tags).await?;
+        retag(ecs, &arn, &wanted.name, &wanted.tags).await?;
     }
     if of_service.is_empty() {
         return Ok(found);
@@ -301,16 +343,17 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
         .await;
     let doing = || format!("updating ECS service ({})", wanted.name);
     let updated = with_new_role(updated, doing)?.service;
-    if differs("definition") || differs("deployment") {
+    // Whatever is more than a number of tasks may have started a deployment.
+    if of_service.iter().any(|field| field.name != "desired") {
         let deployed = [(DEPLOYED.to_owned(), wanted.deployed.clone())].into();
-        retag(ecs, &arn, wanted, &deployed).await?;
+        retag(ecs, &arn, &wanted.name, &deployed).await?;
     }
     updated.ok_or_else(|| Error::Failed(format!("{}: no service answered", doing())))
 }
 
-async fn retag(ecs: &Client, arn: &str, wanted: &Wanted, tags: &BTreeMap<String, String>) -> Result<()> {
+async fn retag(ecs: &Client, arn: &str, name: &str, tags: &BTreeMap<String, String>) -> Result<()> {
     let put = ecs.tag_resource().resource_arn(arn).set_tags(Some(tag_list(tags))).send().await;
-    put.doing(|| format!("tagging ECS service ({})", wanted.name))?;
+    put.doing(|| format!("tagging ECS service ({name})"))?;
     Ok(())
 }
 
@@ -342,13 +385,16 @@ fn deployment_configuration(wanted: &Wanted) -> DeploymentConfiguration {
         .build()
 }
 
-/// Ends the run if the revision was deployed by it and isn't the primary one any more: ECS went back.
+/// Ends the run if the service was changed by it and isn't so any more: ECS went back to the revision before, with
+/// its balancers, network and capacity.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-revision.html>
 async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<()> {
     let deployed = tags(found).get(DEPLOYED) == Some(&wanted.deployed);
-    if !deployed || found.task_definition() == Some(&wanted.revision) {
+    let undone = |field: &Field| field.name != "desired" && !field.name.starts_with("tags.");
+    if !deployed || !difference(found, wanted).iter().any(undone) {
         return Ok(());
     }
-    let reason = rollout::stopped_reason(ecs, wanted).await?;
+    let reason = rollout::stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?;
     Err(Error::Failed(format!(
         "deploying ECS service ({}): ECS went back to the revision before, since {}; mend that and upload \
          the spec again",
@@ -368,20 +414,29 @@ pub(crate) struct Dropped {
     aws: Service,
 }
 
-/// Our services that the spec doesn't mention, in whatever cluster they are.
-pub(crate) async fn dropped(ecs: &Client, context: &Context) -> Result<Vec<Dropped>> {
+/// Those of our services that the spec doesn't mention, in whatever cluster they are.
+pub(crate) fn dropped(context: &Context, ours: Vec<(String, Service)>) -> Vec<Dropped> {
     let services = &context.spec.services;
     let kept: BTreeSet<(String, String)> = services
         .iter()
         .map(|(key, service)| (context.cluster_name(), context.service_name(key, service)))
         .collect();
-    let dropped = ours(ecs, context).await?.into_iter().map(|(cluster, aws)| Dropped {
+    let dropped = ours.into_iter().map(|(cluster, aws)| Dropped {
         cluster,
         name: aws.service_name().unwrap_or_default().to_owned(),
         address: context.owner().address(&tags(&aws)).unwrap_or_default().to_owned(),
         aws,
     });
-    Ok(dropped.filter(|found| !kept.contains(&(found.cluster.clone(), found.name.clone()))).collect())
+    dropped.filter(|found| !kept.contains(&(found.cluster.clone(), found.name.clone()))).collect()
+}
+
+/// The revisions that services have, and those that their deployments still have.
+pub(crate) fn revisions(ours: &[(String, Service)]) -> BTreeSet<String> {
+    let of = |service: &Service| -> Vec<String> {
+        let deployed = service.deployments().iter().filter_map(Deployment::task_definition);
+        deployed.chain(service.task_definition()).map(str::to_owned).collect()
+    };
+    ours.iter().flat_map(|(_, service)| of(service)).collect()
 }
 
 /// Deletes the services; in a plan only names them.
@@ -397,7 +452,7 @@ pub(crate) async fn delete_dropped(
 }
 
 /// Every service that carries our tags, with its cluster's name.
-async fn ours(ecs: &Client, context: &Context) -> Result<Vec<(String, Service)>> {
+pub(crate) async fn ours(ecs: &Client, context: &Context) -> Result<Vec<(String, Service)>> {
     let clusters: std::result::Result<Vec<String>, _> =
         ecs.list_clusters().into_paginator().items().send().collect().await;
     let mut ours = Vec::new();

@@ -23,7 +23,10 @@ use aws_sdk_cloudwatchlogs::{
     },
     types::LogGroup,
 };
-use aws_sdk_ecr::operation::describe_images::{DescribeImagesError, DescribeImagesOutput};
+use aws_sdk_ecr::{
+    operation::describe_images::{DescribeImagesError, DescribeImagesOutput},
+    types::ImageDetail,
+};
 use aws_sdk_ecs::{
     error::ErrorMetadata,
     operation::{
@@ -1338,4 +1341,201 @@ async fn what_ecs_stopped_to_go_back_and_what_ended_of_another_revision_is_no_re
     .into();
     let error = rules.ensured().await.unwrap_err();
     assert!(error.to_string().contains("): the reason; mend"), "{error}");
+}
+
+/// The same, where the service follows its repository.
+const FOLLOWING: &str = "
+apiVersion: plinth/v1
+name: demo
+repositories: { app: {} }
+secrets: { key: {} }
+loadBalancers:
+  inner: { type: network, scheme: internal, listeners: { main: { port: 80, default: '${services.app}' } } }
+services:
+  app:
+    image: { repository: app, tag: v*-playground }
+    desired: 2
+    ports: [80]
+    environment: { A: b, KEY: '${secrets.key}' }
+    logs: { retention: 7d }
+";
+
+const OLD: &str = "registry/demo-app@sha256:01d0000000000000";
+const NEW: &str = "registry/demo-app@sha256:1e30000000000000";
+
+/// A repository that holds both, in the order in which they were not released.
+fn listing(images: &'static [(&'static str, &'static str)]) -> Rule {
+    mock!(Ecr::describe_images)
+        .match_requests(|request| {
+            request.repository_name() == Some("demo-app") && request.max_results() == Some(1000)
+        })
+        .then_output(move || {
+            let image = |(image, tag): &(&str, &str)| {
+                let digest = image.split_once('@').map(|(_, digest)| digest.to_owned());
+                ImageDetail::builder().set_image_digest(digest).image_tags(*tag).build()
+            };
+            DescribeImagesOutput::builder()
+                .set_image_details(Some(images.iter().map(image).collect()))
+                .build()
+        })
+}
+
+const BOTH: &[(&str, &str)] = &[(NEW, "v1.10.0-playground"), (OLD, "v1.9.0-playground")];
+
+/// A revision as it is described by its ARN; the newest also by its family.
+fn revision(arn: &'static str, image: &'static str) -> Rule {
+    let tags = task_definition::tag_list(&context(Operation::Plan).tags("services.app.definition"));
+    let mut definition = definition(image);
+    definition.task_definition_arn = Some(arn.to_owned());
+    mock!(Ecs::describe_task_definition)
+        .match_requests(move |request| {
+            request.task_definition() == Some(arn)
+                || (arn == REVISION && request.task_definition() == Some("demo-app"))
+        })
+        .then_output(move || {
+            DescribeTaskDefinitionOutput::builder()
+                .task_definition(definition.clone())
+                .set_tags(Some(tags.clone()))
+                .build()
+        })
+}
+
+/// A service at this revision that says that such a one was deployed, and what is refused.
+fn at(runs: &str, deployed: &str, refused: Option<&str>) -> Rule {
+    let mut tags = context(Operation::Plan).tags("services.app");
+    tags.insert("plinth:deployed".to_owned(), deployed.to_owned());
+    tags.extend(refused.map(|refused| ("plinth:refused".to_owned(), refused.to_owned())));
+    let mut primary = deployment(DeploymentRolloutState::Completed, 2);
+    primary.task_definition = Some(runs.to_owned());
+    let service = service().cluster_arn("arn:cluster/demo").task_definition(runs);
+    let service = service.set_deployments(Some(vec![primary]));
+    services(vec![service.set_tags(Some(task_definition::tag_list(&tags))).build()])
+}
+
+/// What follows, with the newest image deployed.
+fn followed() -> Rules {
+    let mut rules = Rules::standing();
+    rules.spec = FOLLOWING;
+    rules.image = listing(BOTH);
+    rules.definition = revision(REVISION, NEW);
+    rules.services = at(REVISION, "3 earlier", None);
+    rules
+}
+
+#[tokio::test]
+async fn the_newest_image_that_runs_already_is_left_alone_and_planned_as_nothing() {
+    let mut rules = followed();
+    assert_eq!(rules.ensured().await.expect("an answer").notes, Vec::<String>::new());
+    assert_eq!(rules.planned().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_newer_image_is_a_new_revision_pinned_by_its_digest() {
+    let mut rules = followed();
+    rules.definition = revision(REVISION, OLD);
+    assert_eq!(rules.planned().await, ["services.app.definition image", "services.app definition"]);
+    let newer = TaskDefinition::builder().task_definition_arn("arn:demo-app:4").build();
+    let updated = service().task_definition("arn:demo-app:4").build();
+    rules.ecs = vec![
+        mock!(Ecs::register_task_definition)
+            .match_requests(|request| request.container_definitions()[0].image() == Some(NEW))
+            .then_output(move || {
+                RegisterTaskDefinitionOutput::builder().task_definition(newer.clone()).build()
+            }),
+        mock!(Ecs::update_service)
+            .then_output(move || UpdateServiceOutput::builder().service(updated.clone()).build()),
+        mock!(Ecs::tag_resource).then_output(|| TagResourceOutput::builder().build()),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_repository_without_such_an_image_is_waited_for_with_the_way_to_push_one() {
+    let mut rules = followed();
+    (rules.services, rules.image) = (services(vec![]), listing(&[(OLD, "v1.9.0")]));
+    let error = rules.ensured().await.unwrap_err();
+    assert_eq!(error.kind(), "NotReadyLater");
+    assert!(error.to_string().ends_with("docker push registry/demo-app:v0.1.0-playground"), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_that_was_rolled_back_is_remembered_and_fails_the_run_that_deployed_it() {
+    for (run, fails) in [("run", true), ("earlier", false)] {
+        let mut rules = followed();
+        rules.services = at(OLDER, &format!("3 {run}"), None);
+        rules.ecs = vec![
+            revision(OLDER, OLD),
+            mock!(Ecs::tag_resource)
+                .match_requests(move |request| {
+                    let tag = |key: &str| {
+                        request.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value())
+                    };
+                    tag("plinth:refused") == Some(&format!("{run} 3 1e30000000000000"))
+                        && tag("plinth:deployed") == Some(&format!("2 {run}"))
+                })
+                .then_output(|| TagResourceOutput::builder().build()),
+        ];
+        rules.ecs.extend(stopped());
+        let ensured = rules.ensured().await;
+        assert_eq!(called(&rules.ecs)[1], 1);
+        assert_eq!(ensured.is_err(), fails, "{ensured:?}");
+        if let Err(error) = ensured {
+            assert_eq!(error.kind(), "Failed");
+            for word in ["Essential container in task exited", "v1.10.0-playground", "isn't tried again"] {
+                assert!(error.to_string().contains(word), "{word}: {error}");
+            }
+        }
+        assert_eq!(rules.planned().await, ["services.app refused"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_passed_over_and_what_runs_in_its_place_is_left_alone() {
+    let mut rules = followed();
+    rules.services = at(OLDER, "2 earlier", Some("earlier 3 1e30000000000000"));
+    rules.ecs = vec![revision(OLDER, OLD)];
+    let answer = rules.ensured().await.expect("an answer");
+    assert!(answer.notes[0].contains("v1.10.0-playground"), "{:?}", answer.notes);
+    assert_eq!(rules.planned().await, Vec::<String>::new());
+
+    // The run that saw it fails however often it looks.
+    rules.services = at(OLDER, "2 run", Some("run 3 1e30000000000000"));
+    rules.ecs.extend(stopped());
+    assert_eq!(rules.ensured().await.unwrap_err().kind(), "Failed");
+}
+
+#[tokio::test]
+async fn where_every_image_is_refused_the_service_stays_with_what_it_has() {
+    let mut rules = followed();
+    rules.image = listing(&[(NEW, "v1.10.0-playground")]);
+    rules.services = at(OLDER, "2 earlier", Some("earlier 3 1e30000000000000"));
+    rules.ecs = vec![revision(OLDER, OLD)];
+    rules.ensured().await.expect("an answer");
+}
+
+#[tokio::test]
+async fn a_revision_that_differs_in_more_than_its_image_refuses_no_image() {
+    let mut rules = followed();
+    rules.services = at(OLDER, "3 run", None);
+    rules.ecs = vec![revision(OLDER, NEW)];
+    rules.ecs.extend(stopped());
+    let error = rules.ensured().await.unwrap_err();
+    assert!(error.to_string().ends_with("upload the spec again"), "{error}");
+}
+
+#[tokio::test]
+async fn the_revision_that_runs_is_not_pruned_though_a_newer_one_was_registered() {
+    let mut rules = followed();
+    rules.services = at(OLDER, "2 earlier", Some("earlier 3 1e30000000000000"));
+    rules.ecs = listed();
+    rules.ecs.extend([
+        revision(OLDER, OLD),
+        mock!(Ecs::deregister_task_definition)
+            .match_requests(|request| request.task_definition() == Some(REVISION))
+            .then_output(|| DeregisterTaskDefinitionOutput::builder().build()),
+        mock!(Ecs::delete_task_definitions).then_output(|| DeleteTaskDefinitionsOutput::builder().build()),
+    ]);
+    prune(&rules.aws(), &context_of(FOLLOWING, Operation::Prune)).await.expect("an answer");
+    assert_eq!(rules.ecs[6].num_calls(), 1);
 }

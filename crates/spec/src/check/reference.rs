@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, task};
 use crate::{
-    Job, NetworkMode, Part, Reference, Section, Service, Sidecar, Statement, Text, structure::instead,
+    Image, Job, NetworkMode, Part, Reference, Section, Service, Sidecar, Statement, Text, structure::instead,
 };
 
 /// Where a reference stands.
@@ -93,7 +93,8 @@ pub(super) fn check(check: &mut Check<'_>) {
 
 /// What is started in a container, as services, their sidecars and jobs say it.
 struct Container<'a> {
-    image: &'a Text,
+    /// None where a repository is followed.
+    image: Option<&'a Text>,
     entry_point: &'a [Text],
     command: &'a [Text],
     environment: &'a BTreeMap<String, Text>,
@@ -104,6 +105,7 @@ fn tasks(check: &mut Check<'_>) {
     let spec = check.spec;
     for (key, service) in &spec.services {
         let Service { image, entry_point, command, environment, mounts, .. } = service;
+        let image = written(check, key, image);
         container(check, &["services", key], &Container { image, entry_point, command, environment, mounts });
         for (name, value) in &service.labels {
             text(check, &["services", key, "labels", name], value, Use::Plain);
@@ -113,12 +115,14 @@ fn tasks(check: &mut Check<'_>) {
         }
         for (name, sidecar) in &service.sidecars {
             let Sidecar { image, entry_point, command, environment, mounts, .. } = sidecar;
+            let image = Some(image);
             let path = ["services", key, "sidecars", name];
             container(check, &path, &Container { image, entry_point, command, environment, mounts });
         }
     }
     for (key, job) in &spec.jobs {
         let Job { image, entry_point, command, environment, mounts, .. } = job;
+        let image = Some(image);
         container(check, &["jobs", key], &Container { image, entry_point, command, environment, mounts });
         if let Some(role) = &job.role {
             statements(check, &["jobs", key, "role"], &role.allow);
@@ -126,8 +130,24 @@ fn tasks(check: &mut Check<'_>) {
     }
 }
 
+/// A service's image if it is written; else the repository that it follows is one of the spec's.
+fn written<'a>(check: &mut Check<'_>, key: &str, image: &'a Image) -> Option<&'a Text> {
+    let follow = match image {
+        Image::Written(text) => return Some(text),
+        Image::Followed(follow) => follow,
+    };
+    let name = Some(follow.repository.clone());
+    let reference = Reference { section: Section::Repositories, name, attribute: Vec::new() };
+    if let Err(message) = exists(check, &reference) {
+        check.fault(&["services", key, "image", "repository"], message);
+    }
+    None
+}
+
 fn container(check: &mut Check<'_>, path: &[&str], found: &Container<'_>) {
-    text(check, &[path, &["image"]].concat(), found.image, Use::Plain);
+    if let Some(image) = found.image {
+        text(check, &[path, &["image"]].concat(), image, Use::Plain);
+    }
     for (field, words) in [("command", found.command), ("entryPoint", found.entry_point)] {
         for (index, word) in words.iter().enumerate() {
             text(check, &[path, &[field, &index.to_string()]].concat(), word, Use::Plain);

@@ -270,6 +270,25 @@ services: { s: { image: x, ports: [1] } }",
     "loadBalancers: { x: { name: x, existing: true, type: application, scheme: internal, listeners: { a: { port: 80 } } } }",
     "write the `rules`"
 )]
+#[case("services: { app: { image: { repository: ap, tag: latest } } }", "the spec has no repositories")]
+#[case(
+    "repositories: { app: {} }\nservices: { app: { image: { repository: ap, tag: latest } } }",
+    "4:41 services.app.image.repository: there is no \"ap\" in repositories; did you mean \"app\"?"
+)]
+#[case(
+    "repositories: { app: {} }\nservices: { app: { image: { repository: app, tag: '' } } }",
+    "`v*-playground`"
+)]
+#[case("repositories: { app: {} }\nservices: { app: { image: { repository: app } } }", "`tag` is missing")]
+#[case(
+    "repositories: { app: {} }\nservices: { app: { image: { repository: '${repositories.app}', tag: a } } }",
+    "a reference can't stand here"
+)]
+#[case("jobs: { app: { image: { repository: app, tag: 'v*' } } }", "only a service's own container follows")]
+#[case(
+    "services: { app: { image: a, sidecars: { b: { image: { repository: app, tag: 'v*' } } } } }",
+    "only a service's own container follows"
+)]
 #[case("schedule: { rebuild: 'cron(0 5 * * MON-FRI)' }", "write six: minutes")]
 #[case("schedule: { rebuild: 'cron(0 5 * * MON-FRI *)' }", "write ? for either")]
 #[case("schedule: { rebuild: 'cron(0 25 ? * MON-FRI *)' }", "25 is no hours; write 0 to 23")]

@@ -10,6 +10,7 @@ pub mod deployer;
 pub mod dns;
 pub mod file_system;
 pub mod function;
+pub mod image;
 pub mod job;
 pub mod key;
 pub mod load_balancer;

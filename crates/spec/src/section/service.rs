@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Statement, Text};
+use crate::{Duration, Image, Statement, Text};
 
 /// An ECS service, its task definition, log group and roles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,8 +15,9 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,255}$"))]
     pub name: Option<String>,
-    /// The container image: one from any registry, or `${repositories.x}:tag`.
-    pub image: Text,
+    /// The container image: one from any registry, `${repositories.x}:tag`, or the newest that a repository has,
+    /// `{ repository: x, tag: "v*" }`, which a push to it deploys.
+    pub image: Image,
     /// CPU units of a task; 1024 are one vCPU. Fargate takes 256, 512, 1024, 2048, 4096, 8192, 16384, and 256
     /// where absent; on instances it is the container's share, and 0 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

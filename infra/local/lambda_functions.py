@@ -45,7 +45,7 @@ def install() -> None:
         except Refused as refused:
             return refused.answer
         answer = await plain(method, path, headers, body, query)
-        if answer[0] in (200, 201, 202):
+        if answer[0] in (200, 201, 202, 204):
             return AFTER[action](headers, query, name, answer) if action in AFTER else answer
         return answer
 

@@ -21,8 +21,7 @@ use serde_json::Value;
 use spec::{Fault, Faults, Spec};
 use step::{
     Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, read_if_there,
-    status_key,
-    write,
+    status_key, write,
 };
 
 use source::Source;

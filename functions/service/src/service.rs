@@ -343,12 +343,20 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
         .await;
     let doing = || format!("updating ECS service ({})", wanted.name);
     let updated = with_new_role(updated, doing)?.service;
-    // Whatever is more than a number of tasks may have started a deployment.
-    if of_service.iter().any(|field| field.name != "desired") {
+    if of_service.iter().any(deploys) {
         let deployed = [(DEPLOYED.to_owned(), wanted.deployed.clone())].into();
         retag(ecs, &arn, &wanted.name, &deployed).await?;
     }
     updated.ok_or_else(|| Error::Failed(format!("{}: no service answered", doing())))
+}
+
+/// Whether ECS starts a deployment for the sake of this field.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html>
+fn deploys(field: &Field) -> bool {
+    let settings = ["desired", "gracePeriod", "circuitBreaker"];
+    !settings.contains(&field.name.as_str())
+        && !field.name.starts_with("deployment.")
+        && !field.name.starts_with("tags.")
 }
 
 async fn retag(ecs: &Client, arn: &str, name: &str, tags: &BTreeMap<String, String>) -> Result<()> {
@@ -390,8 +398,7 @@ fn deployment_configuration(wanted: &Wanted) -> DeploymentConfiguration {
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-revision.html>
 async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<()> {
     let deployed = tags(found).get(DEPLOYED) == Some(&wanted.deployed);
-    let undone = |field: &Field| field.name != "desired" && !field.name.starts_with("tags.");
-    if !deployed || !difference(found, wanted).iter().any(undone) {
+    if !deployed || !difference(found, wanted).iter().any(deploys) {
         return Ok(());
     }
     let reason = rollout::stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?;

@@ -470,6 +470,13 @@ async fn what_drifted_is_planned_field_by_field() {
     );
 }
 
+/// The tag that says of which revision, and by which run, a service was deployed.
+fn deployed_tag() -> Rule {
+    mock!(Ecs::tag_resource)
+        .match_requests(|request| request.tags().iter().any(|tag| tag.key() == Some("plinth:deployed")))
+        .then_output(|| TagResourceOutput::builder().build())
+}
+
 #[tokio::test]
 async fn other_capacity_takes_a_new_deployment() {
     let mut rules = Rules::standing();
@@ -480,6 +487,7 @@ async fn other_capacity_takes_a_new_deployment() {
         mock!(Ecs::update_service)
             .match_requests(|request| request.force_new_deployment() == Some(true))
             .then_output(move || UpdateServiceOutput::builder().service(service().build()).build()),
+        deployed_tag(),
     ];
     rules.ensured().await.expect("an answer");
     assert_eq!(rules.ecs[0].num_calls(), 1);
@@ -833,13 +841,13 @@ async fn a_service_that_stands_gets_a_name_and_loses_it() {
             .then_output(|| UpdateServiceOutput::builder().service(registered()).build())
     };
     assert_eq!(rules.planned().await, ["services.app discovery"]);
-    rules.ecs = vec![update(1)];
+    rules.ecs = vec![update(1), deployed_tag()];
     rules.ensured().await.expect("an answer");
     assert_eq!(rules.ecs[0].num_calls(), 1);
 
     let mut rules = Rules::standing();
     rules.services = services(vec![registered()]);
-    rules.ecs = vec![update(0)];
+    rules.ecs = vec![update(0), deployed_tag()];
     rules.ensured().await.expect("an answer");
     assert_eq!(rules.ecs[0].num_calls(), 1);
 }
@@ -1247,9 +1255,10 @@ async fn on_somebody_elses_instances_the_clusters_own_strategy_is_left_alone_and
                     && request.force_new_deployment() == Some(true)
             })
             .then_output(|| UpdateServiceOutput::builder().service(on_instances().build()).build()),
+        deployed_tag(),
     ];
     ensure(&rules.aws(), &context).await.expect("an answer");
-    assert_eq!(called(&rules.ecs), [1]);
+    assert_eq!(called(&rules.ecs), [1, 1]);
 }
 
 #[tokio::test]

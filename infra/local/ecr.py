@@ -1,7 +1,11 @@
-"""ECR: the event that a pushed image raises, and images that are there already or not at all."""
+"""ECR: the event that a pushed image raises, images that are there already or not at all, and who may read the tags
+of a repository.
+"""
 
 import json
+from collections.abc import Callable
 
+from ministack.core import iam_actions
 from ministack.core.responses import error_response_json, get_account_id
 from ministack.services import ecr, eventbridge
 
@@ -36,6 +40,20 @@ def install() -> None:
         return describe(request)
 
     ecr._put_image, ecr._describe_images = put_image, describe_images
+    iam_actions.extract_resource_arn = _with_arn(iam_actions.extract_resource_arn)
+
+
+def _with_arn(plain: Callable) -> Callable:
+    """Calls about tags name the repository by its ARN, and are allowed by it.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
+    """
+    def extract(service: str, method: str, path: str, headers: dict, body: bytes, query: dict, *rest) -> str:
+        if service == "ecr" and (arn := json.loads(body or b"{}").get("resourceArn")):
+            return arn
+        return plain(service, method, path, headers, body, query, *rest)
+
+    return extract
 
 
 def _raise_event(image: dict, tag: str) -> None:

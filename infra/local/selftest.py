@@ -479,6 +479,11 @@ def a_pushed_image_raises_its_event_and_is_there_once() -> None:
             imageManifest=MANIFEST)
     ecr.put_image(repositoryName="pushed", imageTag="other", imageManifest=MANIFEST)
     assert [each["detail"]["image-tag"] for each in until(read)] == ["other"]
+    arn = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/pushed"
+    function("tag-reader", ("ecr:ListTagsForResource", arn))
+    ask = {"call": ["ecr", "list_tags_for_resource"], "with": {"resourceArn": arn}}
+    assert "tags" in invoke("tag-reader", ask)["answered"]
+    assert "not authorized" in invoke("tag-reader", {**ask, "with": {"resourceArn": arn + "-not"}})["errorMessage"]
     refused("ImageNotFoundException", ecr.describe_images, repositoryName="pushed",
             imageIds=[{"imageTag": "two"}])
 

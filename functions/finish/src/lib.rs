@@ -85,7 +85,7 @@ impl Finish {
         let input: Value = serde_json::from_str(&execution.input).unwrap_or_default();
         let Ok(trigger) = Trigger::read(&input) else { return Ok(Finished { state: None }) };
         let environment = trigger.environment;
-        if !self.holds(&environment, &execution.execution_arn).await? {
+        if self.lock(&environment, &execution.execution_arn).await?.is_none() {
             return Ok(Finished { state: None });
         }
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
@@ -106,9 +106,9 @@ impl Finish {
                 ..earlier
             };
             self.tell(&status).await?;
-            self.free(&environment, &execution.execution_arn, status.version.as_ref()).await?;
+            self.free(&execution.execution_arn, &environment, Some(&status)).await?;
         } else {
-            self.free(&environment, &execution.execution_arn, None).await?;
+            self.free(&execution.execution_arn, &environment, None).await?;
         }
         Ok(Finished { state: Some(EnvironmentState::Failed) })
     }
@@ -131,14 +131,16 @@ impl Finish {
             (Some(fault), _) if fault.error == "InvalidSpec" => EnvironmentState::Rejected,
             (Some(_), _) => EnvironmentState::Failed,
             (None, Some("rejected")) => EnvironmentState::Rejected,
+            (None, Some("teardown")) if asked == Ok(Asked::Expire) => EnvironmentState::Expired,
             (None, Some("teardown")) => EnvironmentState::Destroyed,
+            (None, _) if run.paused => EnvironmentState::Paused,
             (None, _) => EnvironmentState::Ready,
         };
         let earlier: Option<Status> = self.json(&status_key(&run.environment)).await?;
         // What a failed run knows is its plan's: the outputs of the last that succeeded stay.
         let outputs = match ended.outputs.filter(|_| fault.is_none()) {
             Some(outputs) => outputs,
-            None if state == EnvironmentState::Destroyed => Outputs::default(),
+            None if state.is_gone() => Outputs::default(),
             None => earlier.as_ref().map(|status| status.outputs.clone()).unwrap_or_default(),
         };
         // A rejected spec has no region of its own: the environment stays where it was accepted.
@@ -151,13 +153,14 @@ impl Finish {
             run: run.id.clone(),
             version: run.version.clone(),
             region,
+            expires: run.expires,
             fault: fault.map(|fault| with_state(fault, &steps)),
             faults: faults.map(|faults| faults.0).unwrap_or_default(),
             steps,
             outputs,
         };
         self.tell(&status).await?;
-        self.free(&run.environment, &ended.execution, run.version.as_ref()).await?;
+        self.free(&ended.execution, &run.environment, Some(&status)).await?;
         Ok(Finished { state: Some(state) })
     }
 
@@ -177,13 +180,14 @@ impl Finish {
             run: execution.rsplit(':').next().unwrap_or_default().to_owned(),
             version: None,
             region: earlier.as_ref().and_then(|status| status.region.clone()),
+            expires: earlier.as_ref().and_then(|status| status.expires),
             fault,
             faults: Vec::new(),
             steps: Vec::new(),
             outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
         };
         self.tell(&status).await?;
-        self.free(&environment, execution, None).await?;
+        self.free(execution, &environment, Some(&status)).await?;
         Ok(Finished { state: Some(state) })
     }
 
@@ -209,30 +213,34 @@ impl Finish {
         }
     }
 
-    /// Frees the lock if this execution holds it, and starts the next run if the bucket meanwhile
-    /// holds another version than the one carried out.
-    async fn free(&self, environment: &str, execution: &str, version: Option<&String>) -> Result<()> {
-        if !self.holds(environment, execution).await? {
-            return Ok(());
-        }
+    /// Frees the lock if this execution holds it, and starts the next run: if the bucket meanwhile holds another
+    /// version than the one carried out, or if the environment's time has come while the lock was held.
+    async fn free(&self, execution: &str, environment: &str, status: Option<&Status>) -> Result<()> {
+        let Some(lock) = self.lock(environment, execution).await? else { return Ok(()) };
         let key = lock_key(environment);
         let freed = self.s3.delete_object().bucket(&self.bucket).key(&key).send().await;
         freed.doing(|| format!("freeing the lock s3://{}/{key}", self.bucket))?;
-        if self.version(environment).await?.as_ref() == version {
+        let over = |moment: Timestamp| lock.since < moment && moment <= Timestamp::now();
+        let input = if self.version(environment).await? != status.and_then(|status| status.version.clone()) {
+            json!({ "environment": environment })
+        } else if status.and_then(|status| status.expires).is_some_and(over) {
+            json!({ "environment": environment, "action": "expire" })
+        } else {
             return Ok(());
-        }
+        };
         // arn:…:execution:<machine>:<name> runs arn:…:stateMachine:<machine>
         let machine = execution.rsplit_once(':').map_or(execution, |(machine, _)| machine);
         let machine = machine.replace(":execution:", ":stateMachine:");
-        let input = json!({ "environment": environment }).to_string();
-        let started = self.sfn.start_execution().state_machine_arn(machine).input(input).send().await;
+        let started =
+            self.sfn.start_execution().state_machine_arn(machine).input(input.to_string()).send().await;
         started.doing(|| format!("starting the next run of environment {environment}"))?;
         Ok(())
     }
 
-    async fn holds(&self, environment: &str, execution: &str) -> Result<bool> {
+    /// The lock, if this execution holds it.
+    async fn lock(&self, environment: &str, execution: &str) -> Result<Option<Lock>> {
         let lock: Option<Lock> = self.json(&lock_key(environment)).await?;
-        Ok(lock.is_some_and(|lock| lock.execution == execution))
+        Ok(lock.filter(|lock| lock.execution == execution))
     }
 
     /// The version of the current spec; none if there is none.

@@ -2,7 +2,8 @@
 //!
 //! A service works when its primary deployment is of its newest revision and completed, with all its tasks
 //! running, and each of its targets is healthy; a job when its newest revision has run to its end; and the
-//! spec's `checks` answer as they must, seen from outside the environment's network.
+//! spec's `checks` answer as they must, seen from outside the environment's network. Of what is paused nothing is
+//! asked but that its services are there, and run no task.
 
 mod check;
 mod job;
@@ -28,6 +29,15 @@ pub async fn handle(context: Context) -> Result<Answer> {
 
 async fn ensure(ecs: &Ecs, elb: &Elb, context: &Context) -> Result<Answer> {
     let found = service::find(ecs, context).await?;
+    if context.run.paused {
+        let services = context.spec.services.iter().map(|(key, service)| {
+            let name = context.service_name(key, service);
+            std::future::ready(service::stopped(context, found.get(&name), &name))
+        });
+        side_by_side(services).await?;
+        let notes = vec!["skipped: jobs, targets and checks (the environment is paused)".to_owned()];
+        return Ok(Answer { notes, ..Answer::default() });
+    }
     let services = context.spec.services.iter().map(|(key, service)| {
         let name = context.service_name(key, service);
         service::steady(ecs, context, key, found.get(&name), name)

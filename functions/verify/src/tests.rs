@@ -299,3 +299,16 @@ async fn on_the_local_aws_only_what_this_machine_serves_is_asked_and_the_rest_is
     let answer = of_context(&skipped, &[], &targets(&[])).await.expect("an answer");
     assert_eq!(answer.notes, ["skipped: https://demo.example.com/ (nothing runs on the local AWS)"]);
 }
+
+#[tokio::test]
+async fn of_a_paused_environment_services_run_no_task_and_nothing_else_is_asked() {
+    let mut context = context();
+    context.run.paused = true;
+    let unasked = targets(&[]);
+    let answer = of_context(&context, &[&service(0, 0)], &unasked).await.expect("an answer");
+    assert_eq!(answer.notes, ["skipped: jobs, targets and checks (the environment is paused)"]);
+    assert_eq!(unasked.num_calls(), 0);
+    let error = of_context(&context, &[&service(1, 0)], &unasked).await.unwrap_err();
+    assert!(error.to_string().contains("1 of its tasks still run"), "{error}");
+    assert_eq!(error.kind(), "NotReadyLater");
+}

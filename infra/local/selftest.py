@@ -1790,6 +1790,7 @@ def databases_stop_and_start_in_their_time_and_are_left_alone_meanwhile() -> Non
     refused("InvalidDBInstanceState", rds.start_db_instance, DBInstanceIdentifier=place.name)
     server.control("POST", "scale", {"scale": 0.02})
     try:
+        until(lambda: states() == ("available", "available", "available"), 30)
         rds.stop_db_cluster(DBClusterIdentifier=place.name)
         rds.stop_db_instance(DBInstanceIdentifier=place.name)
         assert states() == ("stopping", "stopping", "stopping"), states()

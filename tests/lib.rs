@@ -508,7 +508,7 @@ impl Local {
         let unseen = |address: &str| {
             address.ends_with(".certificates")
                 || address.starts_with("dns.")
-                || address == "schedule.rebuild"
+                || address.starts_with("schedule.")
                 || (address.starts_with("jobs.") && address.matches('.').count() == 1)
         };
         let planned: BTreeSet<String> =

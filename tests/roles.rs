@@ -77,6 +77,10 @@ async fn fault(local: &Local, sid: &str) -> Option<String> {
             let spec = spec::parse(&tests::everything(NAME), None).expect("a spec");
             local.start(&json!({ "spec": spec })).await;
         }
+        // Its time comes while it is built, and the next run ends it.
+        "DeleteExpiredSpecs" => {
+            local.upload(NAME, &format!("{}expires: {{ after: 1s }}\n", tests::everything(NAME))).await;
+        }
         // The second finds the lock held, and is the next run.
         "SeeLockHolders" | "StartTheNextRun" => {
             let version = local.upload(NAME, &tests::everything(NAME)).await;

@@ -52,6 +52,10 @@ def install() -> None:
     _wrap("create_db_cluster", _create_cluster)
     _wrap("modify_db_cluster", _modify_cluster)
     _wrap("delete_db_cluster", _delete_cluster)
+    _wrap("stop_db_instance", _stop_instance)
+    _wrap("start_db_instance", _start_instance)
+    _wrap("stop_db_cluster", _stop_cluster)
+    _wrap("start_db_cluster", _start_cluster)
     _wrap("create_subnet_group", _create_subnets)
     _wrap("modify_db_subnet_group", _modify_subnets)
     _wrap("delete_subnet_group", _delete_subnets)
@@ -282,6 +286,72 @@ def _modify_instance(self: RDSBackend, plain: Callable, name: str, settings: dic
     return instance
 
 
+def _turn(thing: DBInstance | DBCluster, settled: str, meanwhile: str) -> None:
+    thing.settled, thing.changed, thing.changing = settled, time.time(), meanwhile
+
+
+def _stop_instance(self: RDSBackend, plain: Callable, name: str, snapshot: str | None = None) -> DBInstance:
+    """Takes its time; one of an Aurora cluster stops with that alone.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_StopDBInstance.html
+    """
+    instance = self.describe_db_instances(name)[0]
+    if instance.db_cluster_identifier:
+        raise RDSClientError("InvalidDBInstanceState", "Aurora DB instances aren't eligible for stopping or "
+                             "starting. Stop or start the DB cluster instead.")
+    instance = plain(self, name, snapshot)
+    _turn(instance, "stopped", "stopping")
+    return instance
+
+
+def _start_instance(self: RDSBackend, plain: Callable, name: str) -> DBInstance:
+    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_StartDBInstance.html"""
+    instance = plain(self, name)
+    _turn(instance, "available", "starting")
+    return instance
+
+
+def _stop_cluster(self: RDSBackend, plain: Callable, cluster_identifier: str) -> DBCluster:
+    """Its instances stop with it, serverless or not. moto answers a copy of all it has.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-cluster-stop-start.html
+    """
+    return _turn_cluster(self, cluster_identifier, "available", "stopped", "stopping")
+
+
+def _start_cluster(self: RDSBackend, plain: Callable, cluster_identifier: str) -> DBCluster:
+    """The same page."""
+    return _turn_cluster(self, cluster_identifier, "stopped", "available", "starting")
+
+
+def _turn_cluster(self: RDSBackend, name: str, before: str, settled: str, meanwhile: str) -> DBCluster:
+    if name not in self.clusters:
+        raise DBClusterNotFoundError(name)
+    cluster = self.clusters[name]
+    for thing in (cluster, *_members(self, cluster)):
+        if thing.status != before:
+            raise RDSClientError("InvalidDBClusterStateFault",
+                                 f"DbCluster {name} is in {thing.status} state but expected it to be {before}.")
+    for thing in (cluster, *_members(self, cluster)):
+        _turn(thing, settled, meanwhile)
+    return cluster
+
+
+def _members(self: RDSBackend, cluster: DBCluster) -> list[DBInstance]:
+    return [each for each in self.databases.values()
+            if each.db_cluster_identifier == cluster.db_cluster_identifier]
+
+
+def _awake(self: RDSBackend, cluster: DBCluster | None) -> None:
+    """Nothing is taken out of a cluster that is stopped, nor is it deleted with what is in it.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-cluster-stop-start.html
+    """
+    if cluster and cluster.status in ("stopped", "stopping", "starting") and _members(self, cluster):
+        raise RDSClientError("InvalidDBClusterStateFault",
+                             f"Cluster {cluster.db_cluster_identifier} is {cluster.status}.")
+
+
 def _delete_instance(self: RDSBackend, plain: Callable, db_instance_identifier: str,
                      **settings) -> DBInstance:
     """Stays a while, with a last snapshot or a word that there is to be none; an Aurora one has none.
@@ -292,6 +362,8 @@ def _delete_instance(self: RDSBackend, plain: Callable, db_instance_identifier: 
     if instance and getattr(instance, "deleted", None):
         raise RDSClientError("InvalidDBInstanceState",
                              f"Instance {db_instance_identifier} is already being deleted.")
+    if instance and instance.db_cluster_identifier:
+        _awake(self, self.clusters.get(instance.db_cluster_identifier))
     if instance and not instance.db_cluster_identifier:
         _clear(settings.get("skip_final_snapshot"), settings.get("final_db_snapshot_identifier"))
         if settings.get("final_db_snapshot_identifier"):
@@ -359,6 +431,7 @@ def _delete_cluster(self: RDSBackend, plain: Callable, cluster_identifier: str,
     if cluster and getattr(cluster, "deleted", None):
         raise RDSClientError("InvalidDBClusterStateFault",
                              f"Cluster {cluster_identifier} is already being deleted.")
+    _awake(self, cluster)
     cluster = plain(self, cluster_identifier, snapshot_name)
     for name, snapshot in list(self.cluster_snapshots.items()):
         if snapshot.snapshot_type == "automated" and snapshot.db_cluster_identifier == cluster_identifier:

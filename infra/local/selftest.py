@@ -1778,6 +1778,51 @@ def with_a_scale_databases_take_their_time() -> None:
         server.control("POST", "scale", {"scale": 0})
 
 
+@check
+def databases_stop_and_start_in_their_time_and_are_left_alone_meanwhile() -> None:
+    place = Databases("asleep")
+    rds = place.rds
+
+    def states() -> tuple[str, ...]:
+        clusters = rds.describe_db_clusters()["DBClusters"]
+        instances = rds.describe_db_instances()["DBInstances"]
+        return (*[each["Status"] for each in clusters], *[each["DBInstanceStatus"] for each in instances])
+
+    scale = {"MinCapacity": 1, "MaxCapacity": 4}
+    place.cluster()
+    rds.modify_db_cluster(DBClusterIdentifier=place.name, ServerlessV2ScalingConfiguration=scale)
+    place.member()
+    place.instance()
+    refused("InvalidDBInstanceState", rds.stop_db_instance, DBInstanceIdentifier=f"{place.name}-1")
+    refused("InvalidDBInstanceState", rds.start_db_instance, DBInstanceIdentifier=place.name)
+    server.control("POST", "scale", {"scale": 0.02})
+    try:
+        until(lambda: states() == ("available", "available", "available"), 30)
+        rds.stop_db_cluster(DBClusterIdentifier=place.name)
+        rds.stop_db_instance(DBInstanceIdentifier=place.name)
+        assert states() == ("stopping", "stopping", "stopping"), states()
+        refused("InvalidDBInstanceState", rds.stop_db_instance, DBInstanceIdentifier=place.name)
+        until(lambda: states() == ("stopped", "stopped", "stopped"), 30)
+        assert "Endpoint" in rds.describe_db_instances(DBInstanceIdentifier=place.name)["DBInstances"][0]
+        refused("InvalidDBClusterStateFault", rds.stop_db_cluster, DBClusterIdentifier=place.name)
+        refused("InvalidDBClusterStateFault", rds.delete_db_instance,
+                DBInstanceIdentifier=f"{place.name}-1", SkipFinalSnapshot=True)
+        refused("InvalidDBClusterStateFault", rds.modify_db_cluster, DBClusterIdentifier=place.name,
+                BackupRetentionPeriod=3)
+        refused("InvalidDBInstanceState", rds.modify_db_instance, DBInstanceIdentifier=place.name,
+                MultiAZ=True)
+        rds.start_db_cluster(DBClusterIdentifier=place.name)
+        rds.start_db_instance(DBInstanceIdentifier=place.name)
+        assert states() == ("starting", "starting", "starting"), states()
+        until(lambda: states() == ("available", "available", "available"), 30)
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+    for each in (f"{place.name}-1", place.name):
+        rds.delete_db_instance(DBInstanceIdentifier=each, SkipFinalSnapshot=True)
+    rds.delete_db_cluster(DBClusterIdentifier=place.name, SkipFinalSnapshot=True)
+    assert states() == ()
+
+
 def package(content: str) -> bytes:
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as made:

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use step::{Doing, EnvironmentState, Error, Result};
+use step::{Doing, Error, Result};
 
 use crate::{
     control_plane::{ControlPlane, Stored},
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> Result<ExitCode> {
     let earlier = control_plane.status(name).await?;
     let specs = control_plane.specs(name).await?;
-    let gone = earlier.as_ref().is_none_or(|status| status.state == EnvironmentState::Destroyed);
+    let gone = earlier.as_ref().is_none_or(|status| status.state.is_gone());
     if specs.is_empty() && gone {
         println!("there is no environment {name} in {}", control_plane.bucket);
         return Ok(ExitCode::SUCCESS);
@@ -41,7 +41,7 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
     let status = follow::follow(control_plane, name, None, before.as_deref()).await?;
     println!("\n{name} is {}", status.state.word());
     show::beside(&status).iter().for_each(|line| println!("{line}"));
-    if status.state == EnvironmentState::Destroyed {
+    if status.state.is_gone() {
         return Ok(ExitCode::SUCCESS);
     }
     println!("{}", show::fault("the spec", &status));

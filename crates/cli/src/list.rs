@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use step::{EnvironmentState, Result, Status, read_if_there};
+use step::{Result, Status, read_if_there};
 
 use crate::{control_plane::ControlPlane, show};
 
@@ -10,7 +10,7 @@ pub(crate) async fn run(control_plane: &ControlPlane) -> Result<ExitCode> {
     let mut standing = false;
     for key in control_plane.keys("status/").await? {
         let status: Option<Status> = read_if_there(&control_plane.s3, &control_plane.bucket, &key).await?;
-        if let Some(status) = status.filter(|status| status.state != EnvironmentState::Destroyed) {
+        if let Some(status) = status.filter(|status| !status.state.is_gone()) {
             println!("{}", show::environment(&status));
             standing = true;
         }

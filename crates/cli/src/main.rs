@@ -6,10 +6,13 @@ mod control_plane;
 mod destroy;
 mod follow;
 mod list;
+mod pause;
 mod plan;
 mod rebuild;
+mod resume;
 mod secret;
 mod show;
+mod start;
 mod status;
 mod validate;
 
@@ -77,6 +80,16 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Take an environment's services, instances and databases to zero; nothing is deleted.
+    Pause {
+        /// The environment's name.
+        name: String,
+    },
+    /// Make an environment that is paused, or whose run failed, what its uploaded spec says.
+    Resume {
+        /// The environment's name.
+        name: String,
+    },
     /// Put secrets' values.
     #[command(subcommand)]
     Secret(Secret),
@@ -117,6 +130,8 @@ async fn run(plinth: Plinth) -> Result<ExitCode> {
         Command::List => list::run(&connect().await?).await,
         Command::Destroy { name, yes } => destroy::run(&connect().await?, &name, yes).await,
         Command::Rebuild { name, yes } => rebuild::run(&connect().await?, &name, yes).await,
+        Command::Pause { name } => pause::run(&connect().await?, &name).await,
+        Command::Resume { name } => resume::run(&connect().await?, &name).await,
         Command::Secret(Secret::Set { name, secret }) => secret::set(&connect().await?, &name, &secret).await,
     }
 }

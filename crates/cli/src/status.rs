@@ -22,6 +22,9 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, json: bool) ->
     println!("  version  {}", status.version.as_deref().unwrap_or("none: the spec was deleted"));
     println!("  region   {}", status.region.as_deref().unwrap_or("none yet"));
     show::beside(&status).iter().for_each(|line| println!("{line}"));
+    if let Some(expires) = status.expires {
+        println!("  expires  {expires:.0}");
+    }
     let fault = show::fault("the spec", &status);
     if !fault.is_empty() {
         println!("{fault}");

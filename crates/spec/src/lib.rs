@@ -33,6 +33,7 @@ pub use section::cluster::{Capacity, Cluster, Instances};
 pub use section::database::{Database, Engine, Serverless};
 pub use section::deployer::{Deployer, Oidc};
 pub use section::dns::Zone;
+pub use section::expires::{Expires, Then};
 pub use section::file_system::{AccessPoint, FileSystem, Throughput};
 pub use section::function::Function;
 pub use section::image::{Follow, Image};
@@ -79,6 +80,9 @@ pub struct Spec {
     /// What happens by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// How long it stands; until its spec is deleted where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Expires>,
     /// The VPC and what is in it. Made with its defaults where something needs a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
@@ -156,6 +160,7 @@ impl Spec {
             tags: BTreeMap::new(),
             protect: false,
             schedule: None,
+            expires: None,
             network: None,
             key: None,
             secrets: BTreeMap::new(),

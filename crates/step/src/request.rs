@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::Outputs;
@@ -44,6 +45,12 @@ pub struct Run {
     /// The version of the object under `environments/` that this run carries out; none when it is
     /// gone and this run tears down.
     pub version: Option<String>,
+    /// When the environment expires: so long after this version was uploaded; never where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Whether services, instances and databases are to be at zero.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 impl Run {

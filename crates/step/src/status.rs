@@ -28,6 +28,9 @@ pub struct Status {
     /// The region it is built in; none before a spec was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// When the environment expires; never where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
     /// What went wrong, with the remedy where one is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<RunFault>,
@@ -65,6 +68,8 @@ pub enum EnvironmentState {
     Waiting,
     /// It is what its spec says.
     Ready,
+    /// It stands, with its services, instances and databases at zero.
+    Paused,
     /// A run failed; what was built stays.
     Failed,
     /// The spec is wrong; nothing was written for it.
@@ -75,6 +80,8 @@ pub enum EnvironmentState {
     Destroyed,
     /// It was taken away, and something is still there.
     Leaked,
+    /// It is gone, since its time was over.
+    Expired,
     /// The run gave way to a newer spec's.
     Superseded,
 }
@@ -97,17 +104,24 @@ impl EnvironmentState {
         matches!(self, Self::Provisioning | Self::Waiting | Self::Destroying)
     }
 
+    /// Whether nothing is left of it.
+    pub const fn is_gone(self) -> bool {
+        matches!(self, Self::Destroyed | Self::Expired)
+    }
+
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Provisioning => "provisioning",
             Self::Waiting => "waiting",
             Self::Ready => "ready",
+            Self::Paused => "paused",
             Self::Failed => "failed",
             Self::Rejected => "rejected",
             Self::Destroying => "destroying",
             Self::Destroyed => "destroyed",
             Self::Leaked => "leaked",
+            Self::Expired => "expired",
             Self::Superseded => "superseded",
         }
     }

@@ -28,6 +28,8 @@ pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
                 key: format!("runs/{}/run/spec.json", spec.name),
             },
             version: Some("1".to_owned()),
+            expires: None,
+            paused: false,
         },
         spec,
         outputs,

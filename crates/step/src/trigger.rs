@@ -27,6 +27,10 @@ pub enum Action {
     Plan,
     /// Take it away, and build it anew.
     Rebuild,
+    /// Take its services, instances and databases to zero.
+    Pause,
+    /// Do what its spec says for the end of its time, if that has come.
+    Expire,
 }
 
 /// What a person writes, or a schedule.
@@ -40,8 +44,7 @@ struct Question {
 }
 
 /// How a person's input looks, for messages.
-const FORMS: &str =
-    r#"write {"environment": "demo"}, in it perhaps "action": "plan" or "rebuild", or {"spec": {…}}"#;
+const FORMS: &str = r#"write {"environment": "demo"}, in it perhaps "action": "plan", "rebuild" or "pause", or {"spec": {…}}"#;
 
 impl Trigger {
     /// Reads an execution's input; the error says what to write instead.
@@ -109,6 +112,14 @@ mod tests {
             Trigger::read(&json!({ "environment": "demo", "action": "rebuild" })).expect("a trigger");
         assert_eq!((trigger.environment.as_str(), trigger.action), ("demo", Action::Rebuild));
         assert!(trigger.by_hand);
+    }
+
+    #[test]
+    fn a_schedule_asks_whether_the_time_is_over_and_a_person_for_a_pause() {
+        for (word, action) in [("expire", Action::Expire), ("pause", Action::Pause)] {
+            let trigger = Trigger::read(&json!({ "environment": "demo", "action": word }));
+            assert_eq!(trigger.expect("a trigger").action, action);
+        }
     }
 
     #[test]

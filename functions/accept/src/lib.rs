@@ -7,6 +7,7 @@
 //! A pushed image names no environment: `accept` looks whose repository it is, and starts a run of that one
 //! if a service follows such images.
 
+mod expiry;
 mod lock;
 mod push;
 mod source;
@@ -18,7 +19,7 @@ use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spec::{Fault, Faults, Spec};
+use spec::{Fault, Faults, Spec, Then};
 use step::{
     Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, read_if_there,
     status_key, write,
@@ -61,8 +62,8 @@ pub enum Way {
     Rebuild,
     /// Only say what would change.
     Plan,
-    /// This version is applied already, there is nothing to rebuild, or a pushed image asks for a run of its own or
-    /// for none.
+    /// This version is applied already, there is nothing to rebuild or to pause, its time isn't over, or a pushed image
+    /// asks for a run of its own or for none.
     Nothing,
     /// Another run works on the environment; it looks for newer specs itself.
     Held,
@@ -127,21 +128,30 @@ impl Accept {
         let environment = trigger.environment.as_str();
         let source = source::find(self, &trigger).await?;
         let status = self.status(environment).await?;
-        let recorded = status.as_ref().filter(|status| status.state != EnvironmentState::Destroyed);
+        let recorded = status.as_ref().filter(|status| !status.state.is_gone());
         let mut run = self.run(&question.execution, environment, account);
         run.version.clone_from(&source.version);
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
 
-        let settled = trigger.action == Asked::Apply && !trigger.by_hand && applied(status.as_ref(), &source);
-        // An environment that is gone isn't built anew because its time has come.
-        let gone = trigger.action == Asked::Rebuild && source.text.is_none();
-        if settled || gone {
+        let paused = recorded.is_some_and(|status| status.state == EnvironmentState::Paused);
+        let nothing = match trigger.action {
+            Asked::Apply => !trigger.by_hand && applied(status.as_ref(), &source),
+            // An environment that is gone, or paused, isn't built anew because its time has come.
+            Asked::Rebuild => source.text.is_none() || paused,
+            Asked::Pause => source.text.is_none(),
+            Asked::Plan | Asked::Expire => false,
+        };
+        if nothing {
             return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
         }
-        let spec = match self.read(&source, environment, recorded) {
+        let mut spec = match self.read(&source, environment, recorded) {
             Ok(spec) => spec,
             Err(faults) if trigger.action == Asked::Plan => {
                 return Err(Error::InvalidSpec(faults.to_string()));
+            }
+            // A spec that is wrong says nothing of its time.
+            Err(_) if trigger.action == Asked::Expire => {
+                return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
             }
             Err(faults) => {
                 write(&self.s3, &self.bucket, &format!("{}faults.json", run.prefix()), &faults).await?;
@@ -151,15 +161,38 @@ impl Accept {
         if let Some(region) = &spec.region {
             run.region.clone_from(region);
         }
+        run.expires = expiry::moment(&spec, &source);
         let way = match (trigger.action, &source.text) {
             (Asked::Plan, _) => Way::Plan,
             (Asked::Apply, Some(_)) => Way::Provision,
             (Asked::Apply, None) => Way::Teardown,
             (Asked::Rebuild, _) => Way::Rebuild,
+            (Asked::Pause, _) => {
+                run.paused = true;
+                Way::Provision
+            }
+            (Asked::Expire, text) => {
+                let again = lock::holds(self, environment, &question.execution).await?;
+                let end = expiry::end(&spec, run.expires, text.is_some(), paused);
+                run.paused = end == Some(Then::Pause);
+                match end {
+                    Some(Then::Destroy) => Way::Teardown,
+                    Some(Then::Pause) => Way::Provision,
+                    // An earlier pass took the lock: it isn't left without a run.
+                    None if again && text.is_some() => Way::Provision,
+                    None if again => Way::Teardown,
+                    None => return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() }),
+                }
+            }
         };
         if way != Way::Plan {
             if !lock::take(self, environment, &question.execution).await? {
                 return Ok(Verdict { verdict: Way::Held, run, waves: Vec::new() });
+            }
+            if way == Way::Teardown && source.text.is_some() {
+                source::delete(self, environment, source.version.as_ref()).await?;
+                spec = Spec::empty(environment);
+                (run.version, run.expires) = (None, None);
             }
             self.begin(&run, way, status).await?;
         }
@@ -181,6 +214,8 @@ impl Accept {
             account: account.to_owned(),
             spec: Location { bucket: self.bucket.clone(), key },
             version: None,
+            expires: None,
+            paused: false,
         }
     }
 
@@ -225,6 +260,7 @@ impl Accept {
             run: run.id.clone(),
             version: run.version.clone(),
             region: Some(run.region.clone()),
+            expires: run.expires,
             fault: None,
             faults: Vec::new(),
             asks: Vec::new(),
@@ -253,20 +289,20 @@ impl Accept {
     }
 }
 
-/// What a rebuild takes the environment back to: nothing but its schedule, so that one which fails half-way is
+/// What a rebuild takes the environment back to: nothing but its schedules, so that one which fails half-way is
 /// tried again at its next time.
 fn emptied(spec: &Spec) -> Spec {
-    Spec { schedule: spec.schedule.clone(), ..Spec::empty(&spec.name) }
+    Spec { schedule: spec.schedule.clone(), expires: spec.expires, ..Spec::empty(&spec.name) }
 }
 
-/// Whether the environment is already what the bucket says.
+/// Whether the environment is already what the bucket says. One that is paused stays so until a newer upload.
 fn applied(status: Option<&Status>, source: &Source) -> bool {
     let Some(status) = status else { return source.text.is_none() };
     let settled = match source.text {
-        Some(_) => EnvironmentState::Ready,
-        None => EnvironmentState::Destroyed,
+        Some(_) => matches!(status.state, EnvironmentState::Ready | EnvironmentState::Paused),
+        None => status.state.is_gone(),
     };
-    status.state == settled && status.version == source.version
+    settled && status.version == source.version
 }
 
 /// The services and jobs in waves of batches, and one empty batch of what there is none of: the steps that

@@ -3,7 +3,7 @@
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::{Timestamp, ToSpan};
-use step::{Doing, Error, Lock, Result, lock_key};
+use step::{Doing, Error, Lock, Result, lock_key, read_if_there};
 
 use crate::Accept;
 
@@ -49,6 +49,12 @@ pub(crate) async fn take(accept: &Accept, environment: &str, execution: &str) ->
             taken.doing(what).map(|_| true)
         }
     }
+}
+
+/// Whether this execution holds the lock, from an earlier pass.
+pub(crate) async fn holds(accept: &Accept, environment: &str, execution: &str) -> Result<bool> {
+    let lock: Option<Lock> = read_if_there(&accept.s3, &accept.bucket, &lock_key(environment)).await?;
+    Ok(lock.is_some_and(|lock| lock.execution == execution))
 }
 
 /// Whether a conditional put lost against another.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use aws_sdk_ecr::config::{Builder, Region};
 use jiff::Timestamp;
 use serde_json::json;
-use step::{CONTROL_PLANE, Doing, ENVIRONMENT, Owner, Push, Pushed, Result, pushed_key, write};
+use step::{
+    CONTROL_PLANE, Doing, ENVIRONMENT, EnvironmentState, Owner, Push, Pushed, Result, pushed_key, write,
+};
 
 use crate::{Accept, source};
 
@@ -22,7 +24,10 @@ pub(crate) async fn start(accept: &Accept, push: &Push, execution: &str) -> Resu
     let Some(key) = owner.address(&tags).and_then(|address| address.strip_prefix("repositories.")) else {
         return Ok(None);
     };
-    if !follows(accept, environment, key, &push.tag).await? {
+    // What is paused takes it when it wakes.
+    let status = accept.status(environment).await?;
+    let is_paused = status.is_some_and(|status| status.state == EnvironmentState::Paused);
+    if is_paused || !follows(accept, environment, key, &push.tag).await? {
         return Ok(None);
     }
     let pushed = Pushed { image: format!("{}:{}", push.repository, push.tag), at: Timestamp::now() };

@@ -1,7 +1,9 @@
 use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
 use aws_sdk_s3::{
     operation::{
+        delete_object::DeleteObjectOutput,
         get_object::{GetObjectError, GetObjectOutput},
+        head_object::{HeadObjectError, HeadObjectOutput},
         put_object::PutObjectOutput,
     },
     primitives::ByteStream,
@@ -17,11 +19,15 @@ use super::*;
 const EXECUTION: &str = "arn:aws:states:us-east-1:123456789012:execution:plinth-environment:run";
 const SPEC: &str = "{ apiVersion: plinth/v1, name: demo, cluster: {} }";
 
+/// When objects were uploaded, in seconds since 1970.
+const UPLOADED: i64 = 1_777_000_000;
+
 /// An object that is there.
 fn object(key: &'static str, body: &'static str) -> Rule {
     mock!(S3::get_object).match_requests(move |request| request.key() == Some(key)).then_output(move || {
         let body = ByteStream::from_static(body.as_bytes());
-        GetObjectOutput::builder().body(body).version_id("2").e_tag("tag").build()
+        let modified = aws_sdk_s3::primitives::DateTime::from_secs(UPLOADED);
+        GetObjectOutput::builder().body(body).version_id("2").e_tag("tag").last_modified(modified).build()
     })
 }
 
@@ -336,4 +342,146 @@ async fn an_image_of_a_repository_that_is_gone_starts_nothing() {
     });
     let verdict = ask_with(pushed("v1"), &[], &[], &[&gone]).await.expect("a verdict");
     assert_eq!(verdict.verdict, Way::Nothing);
+}
+
+fn status_of(state: &str) -> Rule {
+    let status = format!(
+        r#"{{ "environment": "demo", "state": "{state}", "at": "2026-01-01T00:00:00Z", "run": "earlier", "version": "2", "region": "us-east-1" }}"#
+    );
+    object("status/demo.json", status.leak())
+}
+
+fn expiring(expires: &str) -> Rule {
+    let spec = format!("{{ apiVersion: plinth/v1, name: demo, cluster: {{}}, expires: {expires} }}");
+    object("environments/demo.yaml", spec.leak())
+}
+
+fn asked(action: &str) -> Value {
+    json!({ "environment": "demo", "action": action })
+}
+
+/// The current object, looked at and deleted.
+fn deleted(version: &'static str) -> [Rule; 3] {
+    [
+        mock!(S3::head_object)
+            .match_requests(|request| request.key() == Some("environments/demo.yaml"))
+            .then_output(move || HeadObjectOutput::builder().version_id(version).build()),
+        mock!(S3::head_object).then_error(|| {
+            HeadObjectError::generic(aws_sdk_s3::error::ErrorMetadata::builder().code("NotFound").build())
+        }),
+        mock!(S3::delete_object)
+            .match_requests(|request| request.key() == Some("environments/demo.yaml"))
+            .then_output(|| DeleteObjectOutput::builder().build()),
+    ]
+}
+
+/// What comes of a question about an environment in this state, with a free lock.
+async fn asked_of(action: &str, expires: &str, state: &str) -> Verdict {
+    let rules =
+        [&expiring(expires), &status_of(state), &absent(), &puts("locks/"), &puts("status/"), &puts("runs/")];
+    let deleted = deleted("2");
+    let rules: Vec<&Rule> = rules.into_iter().chain(&deleted).collect();
+    ask(asked(action), &rules, &[]).await.expect("a verdict")
+}
+
+#[tokio::test]
+async fn every_run_of_a_version_says_the_same_moment_at_which_it_expires() {
+    for input in [upload(), json!({ "environment": "demo" }), asked("pause"), asked("rebuild")] {
+        let rules =
+            [&expiring("{ after: 8h }"), &absent(), &puts("locks/"), &puts("status/"), &puts("runs/")];
+        let run = ask(input, &rules, &[]).await.expect("a verdict").run;
+        assert_eq!(run.expires.map(Timestamp::as_second), Some(UPLOADED + 8 * 3600));
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_that_has_come_deletes_the_spec_and_tears_down() {
+    let (lock, status) = (puts("locks/"), puts("status/"));
+    let run = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().unwrap_or_default();
+            request.key() == Some("runs/demo/run/spec.json")
+                && serde_json::from_slice::<Spec>(body).is_ok_and(|spec| spec == Spec::empty("demo"))
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    let deleted = deleted("2");
+    let rules = [&expiring("{ after: 1s }"), &status_of("ready"), &absent(), &lock, &status, &run];
+    let rules: Vec<&Rule> = rules.into_iter().chain(&deleted).collect();
+    let verdict = ask(asked("expire"), &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.version, verdict.run.expires), (Way::Teardown, None, None));
+    assert_eq!([&lock, &deleted[2], &status, &run].map(Rule::num_calls), [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn an_expiry_that_finds_a_newer_spec_deletes_nothing_and_looks_again() {
+    let deleted = deleted("3");
+    let rules = [&expiring("{ after: 1s }"), &status_of("ready"), &absent(), &puts("locks/")];
+    let rules: Vec<&Rule> = rules.into_iter().chain(&deleted).collect();
+    let error = ask(asked("expire"), &rules, &[]).await.unwrap_err();
+    assert_eq!((error.kind(), deleted[2].num_calls()), ("NotReadySoon", 0));
+}
+
+#[tokio::test]
+async fn a_pass_that_follows_one_which_was_killed_goes_on_with_the_lock_it_holds() {
+    let mine = r#"{ "execution": "arn:aws:states:us-east-1:123456789012:execution:plinth-environment:run", "since": "2026-01-01T00:00:00Z" }"#;
+    let mine = object("locks/demo.json", mine);
+    let [lost, _] = held();
+    let (status, runs) = (puts("status/"), puts("runs/"));
+    let gone = [&status_of("ready"), &mine, &lost, &absent(), &status, &runs];
+    let verdict = ask(asked("expire"), &gone, &[]).await.expect("a verdict");
+    assert_eq!(verdict.verdict, Way::Teardown);
+    let newer = expiring("{ after: 999d }");
+    let newer = [&newer, &status_of("ready"), &mine, &lost, &absent(), &status, &runs];
+    let verdict = ask(asked("expire"), &newer, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.version.as_deref()), (Way::Provision, Some("2")));
+}
+
+#[tokio::test]
+async fn an_expiry_is_a_hint_that_comes_to_nothing_early_or_where_there_is_nothing_to_end() {
+    for expires in ["{ after: 3650d }", "{ after: 3650d, then: pause }"] {
+        assert_eq!(asked_of("expire", expires, "ready").await.verdict, Way::Nothing);
+    }
+    let pause = "{ after: 1s, then: pause }";
+    assert_eq!(asked_of("expire", pause, "paused").await.verdict, Way::Nothing);
+    assert_eq!(asked_of("expire", "{ after: 1s }", "paused").await.verdict, Way::Teardown);
+    let specs = [Some(SPEC), Some("{ apiVersion: plinth/v1, name: demo, clutser: {} }"), None];
+    for spec in specs {
+        let spec = spec.map(|spec| object("environments/demo.yaml", spec));
+        let rules = [&status_of("ready"), &absent()];
+        let rules: Vec<&Rule> = spec.iter().chain(rules).collect();
+        assert_eq!(ask(asked("expire"), &rules, &[]).await.expect("a verdict").verdict, Way::Nothing);
+    }
+}
+
+#[tokio::test]
+async fn a_pause_is_a_run_that_is_paused_whoever_asked_and_a_person_wakes_it() {
+    let pause = "{ after: 1s, then: pause }";
+    for (action, state, paused) in [
+        ("expire", "ready", true),
+        ("pause", "ready", true),
+        ("pause", "paused", true),
+        ("apply", "paused", false),
+    ] {
+        let verdict = asked_of(action, pause, state).await;
+        assert_eq!((verdict.verdict, verdict.run.paused), (Way::Provision, paused), "{action}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_paused_stays_so_on_an_event_of_its_version_and_is_not_rebuilt() {
+    let rules = [&object("environments/demo.yaml", SPEC), &status_of("paused"), &absent()];
+    for input in [upload(), rebuild()] {
+        assert_eq!(ask(input, &rules, &[]).await.expect("a verdict").verdict, Way::Nothing);
+    }
+    let absent = absent();
+    for gone in ["destroyed", "expired"] {
+        let status = format!(
+            r#"{{ "environment": "demo", "state": "{gone}", "at": "2026-01-01T00:00:00Z", "run": "a" }}"#
+        );
+        let status = object("status/demo.json", status.leak());
+        for input in [upload(), asked("pause"), asked("expire")] {
+            let verdict = ask(input, &[&status, &absent], &[]).await.expect("a verdict");
+            assert_eq!(verdict.verdict, Way::Nothing);
+        }
+    }
 }

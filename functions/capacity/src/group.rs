@@ -65,12 +65,15 @@ pub(crate) async fn change(
     let Some(found) = found else {
         let instances = wanted.instances;
         let created = Change::create(GROUP).with("name", &wanted.name).with("type", &instances.kind);
-        return Ok(Some(created.with("min", instances.min).with("max", instances.most())));
+        return Ok(Some(created.with("min", wanted.min).with("max", instances.most())));
     };
     let mut fields = settings(found, wanted);
     fields.extend(missing_tags(&tags(found), &wanted.tags));
     let stale = version.map_or(0, |version| stale(found, version));
-    if stale > 0 && !is_refreshed(auto_scaling, &wanted.name).await? {
+    let running = found.instances().iter().filter(|instance| is_here(instance)).count();
+    if wanted.paused {
+        fields.extend(compare("instances", running, 0));
+    } else if stale > 0 && !is_refreshed(auto_scaling, &wanted.name).await? {
         fields.extend(compare("instances of an older template", stale, 0));
     }
     Ok(Change::update(GROUP, fields))
@@ -151,7 +154,7 @@ fn settings(found: &AutoScalingGroup, wanted: &Wanted<'_>) -> Vec<Field> {
     };
     let subnets = sorted(&mut found.vpc_zone_identifier().unwrap_or_default().split(','));
     [
-        compare("min", found.min_size().unwrap_or_default(), size(wanted.instances.min)),
+        compare("min", found.min_size().unwrap_or_default(), size(wanted.min)),
         compare("max", found.max_size().unwrap_or_default(), size(wanted.instances.most())),
         compare("subnets", subnets, sorted(&mut wanted.subnets.iter().map(String::as_str))),
         compare("launchTemplate", name, &wanted.name),
@@ -178,9 +181,9 @@ async fn create(auto_scaling: &Client, wanted: &Wanted<'_>) -> Result<()> {
         .create_auto_scaling_group()
         .auto_scaling_group_name(&wanted.name)
         .launch_template(template(wanted))
-        .min_size(size(wanted.instances.min))
+        .min_size(size(wanted.min))
         .max_size(size(wanted.instances.most()))
-        .desired_capacity(size(wanted.instances.min.max(1)))
+        .desired_capacity(if wanted.paused { 0 } else { size(wanted.min.max(1)) })
         .vpc_zone_identifier(wanted.subnets.join(","))
         .new_instances_protected_from_scale_in(true)
         .set_tags(Some(tag_list(wanted)));
@@ -195,7 +198,7 @@ async fn update(auto_scaling: &Client, wanted: &Wanted<'_>) -> Result<()> {
         .update_auto_scaling_group()
         .auto_scaling_group_name(&wanted.name)
         .launch_template(template(wanted))
-        .min_size(size(wanted.instances.min))
+        .min_size(size(wanted.min))
         .max_size(size(wanted.instances.most()))
         .vpc_zone_identifier(wanted.subnets.join(","))
         .new_instances_protected_from_scale_in(true);
@@ -288,7 +291,7 @@ pub(crate) async fn ready(
         .iter()
         .filter(|instance| instance.lifecycle_state() == Some(&LifecycleState::InService))
         .count();
-    let min = wanted.instances.min;
+    let min = wanted.min;
     if in_service >= min as usize {
         return Ok(());
     }
@@ -324,6 +327,37 @@ async fn last_failure(auto_scaling: &Client, name: &str) -> Result<Option<Activi
 /// Source: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-capacity.html>
 fn passes(told: &str) -> bool {
     names_profile(told) || told.contains("sufficient") || told.contains("InsufficientInstanceCapacity")
+}
+
+/// Takes all instances away, and waits until they are gone. ECS keeps those that ran tasks from being the first
+/// to go until it has seen for itself that they are idle, a quarter of an hour later.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/managed-termination-protection.html>
+pub(crate) async fn stop(auto_scaling: &Client, context: &Context, name: &str) -> Result<()> {
+    let Some(found) = find(auto_scaling, context, name).await? else { return Ok(()) };
+    let here = found.instances().iter().filter(|instance| is_here(instance));
+    let guarded: Vec<String> = here
+        .filter(|instance| instance.protected_from_scale_in() == Some(true))
+        .filter_map(|instance| instance.instance_id().map(str::to_owned))
+        .collect();
+    // What SetInstanceProtection takes at once.
+    for instances in guarded.chunks(50) {
+        let unguard = auto_scaling.set_instance_protection().auto_scaling_group_name(name);
+        let unguard = unguard.set_instance_ids(Some(instances.to_vec())).protected_from_scale_in(false);
+        let doing = || format!("unprotecting the instances of Auto Scaling group ({name})");
+        unguard.send().await.gone(&[], &["ResourceContention"], doing)?;
+    }
+    if found.min_size() != Some(0) || found.desired_capacity() != Some(0) {
+        let update = auto_scaling.update_auto_scaling_group().auto_scaling_group_name(name);
+        let updated = update.min_size(0).desired_capacity(0).send().await;
+        updated.gone(&[], &["ScalingActivityInProgress", "ResourceContention"], || {
+            format!("taking the instances of Auto Scaling group ({name}) away")
+        })?;
+    }
+    let now = find(auto_scaling, context, name).await?;
+    match now.map_or(0, |group| group.instances().len()) {
+        0 => Ok(()),
+        left => Err(wait(context, &format!("{left} instances of Auto Scaling group ({name}) are going"))),
+    }
 }
 
 /// Deletes the group together with its instances, protected or not, and waits until it is gone.

@@ -3,6 +3,9 @@
 //!
 //! Each carries the owner's tags from the call that creates it on, and so do the instances and their volumes.
 //! The provider's place on the cluster is owned through the cluster.
+//!
+//! While the environment is paused there are no instances. They go with `prune`, when the services have stopped:
+//! for a task that waits ECS would start one again.
 
 mod group;
 mod instance_type;
@@ -57,6 +60,10 @@ pub async fn handle(context: Context) -> Result<Answer> {
 /// What the spec asks for.
 struct Wanted<'a> {
     instances: &'a Instances,
+    /// The fewest instances: none while the environment is paused.
+    min: u32,
+    /// Whether there are to be none.
+    paused: bool,
     /// The name of the launch template and of the group.
     name: String,
     cluster: String,
@@ -93,6 +100,8 @@ fn wanted<'a>(context: &Context, instances: &'a Instances) -> Result<Wanted<'a>>
     };
     Ok(Wanted {
         instances,
+        min: if context.run.paused { 0 } else { instances.min },
+        paused: context.run.paused,
         cluster: context.cluster_name(),
         provider: context.capacity_provider(),
         profile: context.instance_role_name(),
@@ -129,7 +138,9 @@ async fn ensure(clients: &Clients, context: &Context) -> Result<Answer> {
     let wanted = wanted(context, instances)?;
     let version = template::ensure(&clients.ec2, context, &wanted).await?;
     let group = group::ensure(&clients.auto_scaling, context, &wanted).await?;
-    group::refresh(&clients.auto_scaling, &group, version).await?;
+    if !wanted.paused {
+        group::refresh(&clients.auto_scaling, &group, version).await?;
+    }
     let arn = group.auto_scaling_group_arn().unwrap_or_default();
     provider::ensure(&clients.ecs, context, &wanted, arn).await?;
     provider::attach(&clients.ecs, context, &wanted).await?;
@@ -158,6 +169,10 @@ async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
 async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
     // What is on the cluster follows what the cluster is for.
     provider::detach(&clients.ecs, context).await?;
+    if context.run.paused && instances(context).is_some() {
+        // The services have stopped by now.
+        group::stop(&clients.auto_scaling, context, &name(context)).await?;
+    }
     Ok(Answer::changed(delete_dropped(clients, context).await?))
 }
 

@@ -313,7 +313,7 @@ pub(crate) async fn forget_instances(ecs: &Client, context: &Context) -> Result<
 
 /// Waits until the fewest instances have joined the cluster.
 pub(crate) async fn joined(ecs: &Client, context: &Context, wanted: &Wanted<'_>) -> Result<()> {
-    let min = wanted.instances.min;
+    let min = wanted.min;
     if min == 0 {
         return Ok(());
     }

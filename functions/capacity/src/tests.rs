@@ -6,6 +6,7 @@ use aws_sdk_autoscaling::{
         describe_auto_scaling_groups::DescribeAutoScalingGroupsOutput,
         describe_instance_refreshes::DescribeInstanceRefreshesOutput,
         describe_scaling_activities::DescribeScalingActivitiesOutput,
+        set_instance_protection::SetInstanceProtectionOutput,
         start_instance_refresh::StartInstanceRefreshOutput,
         update_auto_scaling_group::UpdateAutoScalingGroupOutput,
     },
@@ -975,4 +976,57 @@ async fn what_is_not_ours_is_not_deleted() {
     let world = [&theirs[0], &theirs[1], &provider, &group, &template[0]];
     let pruned = deletions.pass(Operation::Prune, &world).await.expect("an answer");
     assert_eq!((pruned.changes, deletions.calls()), (Vec::new(), [0, 0, 0, 0]));
+}
+
+fn paused(operation: Operation) -> Context {
+    let mut context = context(operation);
+    context.run.paused = true;
+    context
+}
+
+#[tokio::test]
+async fn the_instances_of_a_paused_environment_go_with_prune_protected_or_not_and_are_waited_for() {
+    let mut guarded = instance("1", LifecycleState::InService);
+    guarded.protected_from_scale_in = Some(true);
+    let rules = [
+        groups(Some(group().instances(guarded).build())),
+        mock!(AutoScaling::set_instance_protection)
+            .match_requests(|request| {
+                request.instance_ids() == ["i-1"] && request.protected_from_scale_in() == Some(false)
+            })
+            .then_output(|| SetInstanceProtectionOutput::builder().build()),
+        mock!(AutoScaling::update_auto_scaling_group)
+            .match_requests(|request| (request.min_size(), request.desired_capacity()) == (Some(0), Some(0)))
+            .then_output(|| UpdateAutoScalingGroupOutput::builder().build()),
+    ];
+    let mut all: Vec<&Rule> = rules.iter().collect();
+    let rest = standing(Vec::new());
+    all.extend(&rest);
+    let clients = clients(&all);
+    let error = prune(&clients, &paused(Operation::Prune)).await.unwrap_err();
+    assert!(error.to_string().contains("1 instances of Auto Scaling group (demo-instances) are going"));
+    assert_eq!([rules[1].num_calls(), rules[2].num_calls()], [1, 1]);
+    let planned = plan(&clients, &paused(Operation::Plan)).await.expect("an answer");
+    assert_eq!(names(&planned.changes[0]), ["min", "instances"]);
+}
+
+#[tokio::test]
+async fn a_group_at_rest_is_left_alone_while_paused_and_brought_back_after() {
+    let rests = || group().min_size(0).desired_capacity(0).build();
+    let rules = standing(vec![groups(Some(rests()))]);
+    let all: Vec<&Rule> = rules.iter().collect();
+    let clients = clients(&all);
+    prune(&clients, &paused(Operation::Prune)).await.expect("an answer");
+    Box::pin(ensure(&clients, &paused(Operation::Ensure))).await.expect("an answer");
+    let planned = plan(&clients, &paused(Operation::Plan)).await.expect("an answer");
+    assert_eq!(planned.changes, []);
+
+    let woken = mock!(AutoScaling::update_auto_scaling_group)
+        .match_requests(|request| request.min_size() == Some(1) && request.desired_capacity().is_none())
+        .then_output(|| UpdateAutoScalingGroupOutput::builder().build());
+    let quiet = mock!(AutoScaling::describe_scaling_activities)
+        .then_output(|| DescribeScalingActivitiesOutput::builder().build());
+    let error = ensured(&[&groups(Some(rests())), &woken, &quiet]).await.unwrap_err();
+    assert!(error.to_string().contains("0 of at least 1 instances"), "{error}");
+    assert_eq!(woken.num_calls(), 1);
 }

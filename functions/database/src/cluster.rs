@@ -8,12 +8,16 @@ use aws_sdk_rds::{
     types::{DbCluster, DbInstance, ServerlessV2ScalingConfiguration, ServerlessV2ScalingConfigurationInfo},
 };
 use spec::Serverless;
-use step::{Change, Context, DatabaseOutput, Doing, Error, Field, Result, UNKNOWN, compare, missing_tags};
+use step::{
+    Change, Context, DatabaseOutput, Doing, Error, Field, Latency, Result, UNKNOWN, compare, missing_tags,
+};
 
 use crate::{
-    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Settled, Standing, Wanted, available, changing,
+    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Settled, Standing, USABLE, Wanted, available,
+    changing,
     credentials::{self, Credentials},
-    days, groups, instance, made, refuse_other, retag, since, snapshot, tag_list, tags, tags_of,
+    days, groups, instance, is_stopped, made, other_state, refuse_other, retag, since, snapshot, tag_list,
+    tags, tags_of,
     version::{self, Upgrade},
 };
 
@@ -23,7 +27,7 @@ pub(crate) fn what(name: &str) -> String {
     format!("Aurora cluster ({name})")
 }
 
-fn state(found: &DbCluster) -> &str {
+pub(crate) fn state(found: &DbCluster) -> &str {
     found.status().unwrap_or("creating")
 }
 
@@ -48,6 +52,12 @@ pub(crate) async fn ensure(
     }
     if !missing_tags(&tags, &wanted.tags).is_empty() {
         retag(rds, found.db_cluster_arn().unwrap_or_default(), &what, &wanted.tags).await?;
+    }
+    if is_stopped(state) && context.run.paused {
+        return output(found).ok_or_else(|| Error::soon(format!("{what} has no endpoint yet")));
+    }
+    if is_stopped(state) {
+        start(rds, context, found).await?;
     }
     // A cluster that is being made takes its instance; one that waits for it is told of first.
     let of_instance = instance::ensure_member(rds, context, standing, wanted).await;
@@ -95,7 +105,11 @@ pub(crate) async fn plan(
     refuse(found, &tags, wanted)?;
     let current = found.engine_version().unwrap_or_default();
     let upgrade = version::upgrade(rds, wanted, current).await?;
-    let mut fields = difference(found, wanted, group, upgrade.as_ref());
+    let mut fields: Vec<Field> = other_state(context, state(found)).into_iter().collect();
+    // Of what stays stopped nothing is changed.
+    if !(is_stopped(state(found)) && context.run.paused) {
+        fields.extend(difference(found, wanted, group, upgrade.as_ref()));
+    }
     if upgrade.is_some() || of_instance.as_ref().is_some_and(names_class) {
         let version = upgrade.map_or_else(|| current.to_owned(), |upgrade| upgrade.version);
         version::orderable(rds, wanted, &version).await?;
@@ -251,6 +265,37 @@ async fn update(
 
 fn output(found: &DbCluster) -> Option<DatabaseOutput> {
     Some(DatabaseOutput { host: found.endpoint()?.to_owned(), port: u16::try_from(found.port()?).ok()? })
+}
+
+/// The wait for a cluster that is on its way.
+fn wait(context: &Context, found: &DbCluster, state: &str) -> Error {
+    let name = found.db_cluster_identifier().unwrap_or_default();
+    Latency::of("aurora").wait(&format!("{} is {state}", what(name)), context.since)
+}
+
+/// Starts a cluster that is stopped, with its instances; another pass finds it available.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-cluster-stop-start.html>
+pub(crate) async fn start(rds: &Client, context: &Context, found: &DbCluster) -> Result<()> {
+    if state(found) != "stopped" {
+        return Err(wait(context, found, state(found)));
+    }
+    let name = found.db_cluster_identifier().unwrap_or_default();
+    let started = rds.start_db_cluster().db_cluster_identifier(name).send().await;
+    started.gone(&[], &BUSY, || format!("starting {}", what(name)))?;
+    Err(wait(context, found, "starting"))
+}
+
+/// Stops a cluster with its instances, serverless or not, and waits until it has stopped.
+pub(crate) async fn stop(rds: &Client, context: &Context, found: &DbCluster) -> Result<()> {
+    match state(found) {
+        "stopped" => return Ok(()),
+        state if USABLE.contains(&state) => {}
+        state => return Err(wait(context, found, state)),
+    }
+    let name = found.db_cluster_identifier().unwrap_or_default();
+    let stopped = rds.stop_db_cluster().db_cluster_identifier(name).send().await;
+    stopped.gone(&[], &BUSY, || format!("stopping {}", what(name)))?;
+    Err(wait(context, found, "stopping"))
 }
 
 /// Whether an instance is in a cluster.

@@ -12,9 +12,10 @@ use step::{
 };
 
 use crate::{
-    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Settled, Standing, Wanted, available, changing,
+    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Settled, Standing, USABLE, Wanted, available,
+    changing,
     credentials::{self, Credentials},
-    days, groups, made, refuse_other, retag, since, snapshot, tag_list, tags_of,
+    days, groups, is_stopped, made, other_state, refuse_other, retag, since, snapshot, tag_list, tags_of,
     version::{self, Upgrade},
 };
 
@@ -70,6 +71,12 @@ pub(crate) async fn ensure(
     if state != "deleting" && !missing_tags(&tags, &wanted.tags).is_empty() {
         retag(rds, found.db_instance_arn().unwrap_or_default(), &what, &wanted.tags).await?;
     }
+    if is_stopped(state) && context.run.paused {
+        return output(found).ok_or_else(|| Error::soon(format!("{what} has no endpoint yet")));
+    }
+    if is_stopped(state) {
+        start(rds, context, found).await?;
+    }
     // One that is full is mended by what follows.
     let grows = wanted.storage > found.allocated_storage();
     if state != "storage-full" || !grows {
@@ -114,7 +121,11 @@ pub(crate) async fn plan(
     refuse(found, &tags, wanted)?;
     let current = found.engine_version().unwrap_or_default();
     let upgrade = version::upgrade(rds, wanted, current).await?;
-    let mut fields = difference(found, wanted, group, upgrade.as_ref());
+    let mut fields: Vec<Field> = other_state(context, state(found)).into_iter().collect();
+    // Of what stays stopped nothing is changed.
+    if !(is_stopped(state(found)) && context.run.paused) {
+        fields.extend(difference(found, wanted, group, upgrade.as_ref()));
+    }
     if fields.iter().any(|field| ["version", "instance"].contains(&field.name.as_str())) {
         let version = upgrade.map_or_else(|| current.to_owned(), |upgrade| upgrade.version);
         version::orderable(rds, wanted, &version).await?;
@@ -292,6 +303,34 @@ fn output(found: &DbInstance) -> Option<DatabaseOutput> {
     Some(DatabaseOutput { host, port: u16::try_from(port(found)?).ok()? })
 }
 
+/// The wait for an instance that is on its way.
+fn wait(context: &Context, found: &DbInstance, state: &str) -> Error {
+    let latency = latency(found.db_instance_class().unwrap_or_default(), found.multi_az() == Some(true));
+    latency.wait(&format!("{} is {state}", what(name(found))), context.since)
+}
+
+/// Starts an instance that is stopped; another pass finds it available.
+pub(crate) async fn start(rds: &Client, context: &Context, found: &DbInstance) -> Result<()> {
+    if state(found) != "stopped" {
+        return Err(wait(context, found, state(found)));
+    }
+    let started = rds.start_db_instance().db_instance_identifier(name(found)).send().await;
+    started.gone(&[], &BUSY, || format!("starting {}", what(name(found))))?;
+    Err(wait(context, found, "starting"))
+}
+
+/// Stops an instance, and waits until it has stopped.
+pub(crate) async fn stop(rds: &Client, context: &Context, found: &DbInstance) -> Result<()> {
+    match state(found) {
+        "stopped" => return Ok(()),
+        state if USABLE.contains(&state) => {}
+        state => return Err(wait(context, found, state)),
+    }
+    let stopped = rds.stop_db_instance().db_instance_identifier(name(found)).send().await;
+    stopped.gone(&[], &BUSY, || format!("stopping {}", what(name(found))))?;
+    Err(wait(context, found, "stopping"))
+}
+
 /// Deletes an instance, with a last snapshot unless it is in a cluster, which has one of its own.
 pub(crate) async fn delete(rds: &Client, context: &Context, found: &DbInstance) -> Result<()> {
     let (name, state) = (name(found), state(found));
@@ -309,6 +348,10 @@ pub(crate) async fn delete(rds: &Client, context: &Context, found: &DbInstance) 
         let deleted = delete.skip_final_snapshot(true).send().await;
         return deleted.gone(&ABSENT, &BUSY, doing);
     };
+    if is_stopped(state) {
+        // RDS takes snapshots of what runs.
+        start(rds, context, found).await?;
+    }
     snapshot::possible(&what(name), state)?;
     let deleted = delete.skip_final_snapshot(false).final_db_snapshot_identifier(&last).send().await;
     if deleted.as_ref().is_err_and(|error| error.code() == Some("DBSnapshotAlreadyExists")) {

@@ -5,6 +5,10 @@
 //! it, and so have its subnet group and its security group. Whether it is protected, whether a last snapshot
 //! is taken of it, and whether a restored one awaits its password are tags too, since no spec says it when
 //! it counts. What would cost its data (another engine, name, key or network) is refused.
+//!
+//! While the environment is paused its databases are stopped: with `prune`, when the services that use them have
+//! stopped. RDS starts what has been stopped for seven days; pausing once more stops it again.
+//! Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html>
 
 mod cluster;
 mod credentials;
@@ -29,8 +33,8 @@ use jiff::Timestamp;
 use security_group::{Rule, Source};
 use spec::{Database, Engine, Serverless};
 use step::{
-    Answer, Change, Context, DatabaseOutput, Doing, Error, Latency, Operation, PROTECT, Result, UNKNOWN,
-    compare_key, is_protected, side_by_side,
+    Answer, Change, Context, DatabaseOutput, Doing, Error, Field, Latency, Operation, PROTECT, Result,
+    UNKNOWN, compare_key, is_protected, side_by_side,
 };
 
 /// What addresses of this step begin with.
@@ -309,7 +313,25 @@ async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
 async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
     let standing = standing(&clients.rds).await?;
     let changes = delete_dropped(clients, context, &standing).await?;
+    if context.run.paused {
+        stop(&clients.rds, context, &standing).await?;
+    }
     Ok(Answer::changed(changes).keeping(needs(context, &standing)))
+}
+
+/// Stops what is ours, side by side, and waits until it has stopped. The instances of a cluster stop with it.
+async fn stop(rds: &Rds, context: &Context, standing: &Standing) -> Result<()> {
+    let kept = |list: &[Tag]| {
+        let tags = tags(list);
+        context.owner().address(&tags).is_some_and(|address| !is_dropped(context, address))
+    };
+    let clusters = standing.clusters.iter().filter(|found| kept(found.tag_list()));
+    let clusters = side_by_side(clusters.map(|found| cluster::stop(rds, context, found))).await;
+    let instances = standing.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
+    let instances = instances.filter(|found| kept(found.tag_list()));
+    let instances = side_by_side(instances.map(|found| instance::stop(rds, context, found))).await;
+    side_by_side([clusters, instances].into_iter().map(std::future::ready)).await?;
+    Ok(())
 }
 
 /// What the databases that stay can't be without, by address.
@@ -382,6 +404,9 @@ async fn delete_databases(
     if found.clusters.is_empty() && found.instances.is_empty() {
         return Ok(());
     }
+    // Nothing is taken out of a cluster that is stopped.
+    let stopped = found.clusters.iter().filter(|found| is_stopped(cluster::state(found)));
+    side_by_side(stopped.map(|found| cluster::start(rds, context, found))).await?;
     let mut instances = found.instances.clone();
     for cluster in &found.clusters {
         instances.extend(cluster::members(context, before, cluster)?);
@@ -531,15 +556,27 @@ fn refusal(wanted: &Wanted, what: &str, field: &str, found: &str, asked: &str) -
     ))
 }
 
+/// Whether a database is stopped, or about to be. It can't be changed then.
+fn is_stopped(state: &str) -> bool {
+    ["stopped", "stopping"].contains(&state)
+}
+
+/// The field of a plan, if a database is to stop or to start.
+fn other_state(context: &Context, state: &str) -> Option<Field> {
+    let wanted = if context.run.paused { "stopped" } else { "available" };
+    (is_stopped(state) != context.run.paused).then(|| Field {
+        name: "state".to_owned(),
+        found: Some(state.to_owned()),
+        wanted: wanted.to_owned(),
+    })
+}
+
 /// Waits until a database can be used.
 fn available(what: &str, state: &str, latency: Latency, since: Timestamp) -> Result<()> {
     let broken = BROKEN.contains(&state)
         || ["incompatible-", "inaccessible-"].iter().any(|word| state.starts_with(word));
     match state {
         _ if USABLE.contains(&state) => Ok(()),
-        "stopped" | "stopping" => Err(Error::Failed(format!(
-            "{what} is {state}: start it in the RDS console, then start the run again"
-        ))),
         "deleting" => {
             let doing = format!("{what} is being deleted before it can be made anew");
             Err(latency.wait(&doing, since))

@@ -29,6 +29,10 @@ use aws_sdk_rds::{
         modify_db_subnet_group::ModifyDbSubnetGroupOutput,
         restore_db_cluster_from_snapshot::RestoreDbClusterFromSnapshotOutput,
         restore_db_instance_from_db_snapshot::RestoreDbInstanceFromDbSnapshotOutput,
+        start_db_cluster::StartDbClusterOutput,
+        start_db_instance::StartDbInstanceOutput,
+        stop_db_cluster::StopDbClusterOutput,
+        stop_db_instance::StopDbInstanceOutput,
     },
     types::{
         DbClusterSnapshot, DbEngineVersion, DbSnapshot, DbSubnetGroup, Endpoint, OrderableDbInstanceOption,
@@ -566,7 +570,7 @@ async fn a_database_of_somebody_else_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_is_awaited_and_one_that_is_broken_or_stopped_is_told() {
+async fn a_database_is_awaited_and_one_that_is_broken_is_told() {
     for (state, kind) in [
         ("creating", "NotReadyLater"),
         ("modifying", "NotReadyLater"),
@@ -575,7 +579,8 @@ async fn a_database_is_awaited_and_one_that_is_broken_or_stopped_is_told() {
         ("inaccessible-encryption-credentials", "Failed"),
         ("storage-full", "Failed"),
         ("failed", "Failed"),
-        ("stopped", "Failed"),
+        ("stopping", "NotReadyLater"),
+        ("starting", "NotReadyLater"),
     ] {
         let rules = standing_rules(Vec::new(), vec![plain().db_instance_status(state).build()]);
         let error = ensured(&rules, PLAIN).await.unwrap_err();
@@ -1180,4 +1185,93 @@ async fn an_aurora_database_needs_a_size() {
     context.spec.databases.get_mut("main").expect("a database").serverless = None;
     let rules = standing_rules(Vec::new(), Vec::new());
     assert_eq!(plan(&clients(&rules), &context).await.unwrap_err().kind(), "InvalidSpec");
+}
+
+fn paused(database: &str, operation: Operation) -> Context {
+    let mut context = context(database, operation);
+    context.run.paused = true;
+    context
+}
+
+/// Calls that start and stop the database, by its name.
+fn turns() -> [Mock; 4] {
+    [
+        mock!(Rds::start_db_cluster)
+            .match_requests(|request| request.db_cluster_identifier() == Some("demo-main"))
+            .then_output(|| StartDbClusterOutput::builder().build()),
+        mock!(Rds::start_db_instance)
+            .match_requests(|request| request.db_instance_identifier() == Some("demo-main"))
+            .then_output(|| StartDbInstanceOutput::builder().build()),
+        mock!(Rds::stop_db_cluster)
+            .match_requests(|request| request.db_cluster_identifier() == Some("demo-main"))
+            .then_output(|| StopDbClusterOutput::builder().build()),
+        mock!(Rds::stop_db_instance)
+            .match_requests(|request| request.db_instance_identifier() == Some("demo-main"))
+            .then_output(|| StopDbInstanceOutput::builder().build()),
+    ]
+}
+
+/// The same world with the cluster, or the instance, in this state.
+fn standing_in(database: &str, state: &str) -> Vec<Mock> {
+    if database == AURORA {
+        let member = member().db_instance_status(state).build();
+        return standing_rules(vec![cluster().status(state).build()], vec![member]);
+    }
+    standing_rules(Vec::new(), vec![plain().db_instance_status(state).build()])
+}
+
+#[tokio::test]
+async fn a_database_that_is_stopped_is_started_once_and_waited_for() {
+    for (database, call) in [(AURORA, 0), (PLAIN, 1)] {
+        for (state, calls) in [("stopped", 1), ("stopping", 0), ("starting", 0)] {
+            let mut rules = standing_in(database, state);
+            rules.extend(turns());
+            let error = ensured(&rules, database).await.unwrap_err();
+            assert!(error.kind().starts_with("NotReady"), "{error}");
+            assert_eq!(rules[4 + call].num_calls(), calls, "{state}");
+        }
+        let mut rules = standing_in(database, "stopped");
+        rules.push(offers(OFFERED));
+        let planned = planned(&rules, database).await.expect("an answer");
+        assert_eq!(named(&planned.changes[0].fields), ["state"]);
+    }
+}
+
+#[tokio::test]
+async fn of_a_paused_environment_a_database_is_stopped_when_the_rest_has_been_and_then_left_alone() {
+    for (database, call) in [(AURORA, 2), (PLAIN, 3)] {
+        let mut rules = standing_in(database, "available");
+        rules.extend(turns());
+        rules.push(offers(OFFERED));
+        let clients = clients(&rules);
+        let planned = plan(&clients, &paused(database, Operation::Plan)).await.expect("an answer");
+        assert_eq!(named(&planned.changes[0].fields), ["state"]);
+        ensure(&clients, &paused(database, Operation::Ensure)).await.expect("an answer");
+        assert_eq!(rules[4 + call].num_calls(), 0);
+        let error = prune(&clients, &paused(database, Operation::Prune)).await.unwrap_err();
+        assert!(error.to_string().contains("is stopping"), "{error}");
+        assert_eq!(rules[4 + call].num_calls(), 1);
+
+        let mut rules = standing_in(database, "stopped");
+        rules.push(offers(OFFERED));
+        let clients = self::clients(&rules);
+        let planned = plan(&clients, &paused(database, Operation::Plan)).await.expect("an answer");
+        assert_eq!(planned.changes, []);
+        let answer = ensure(&clients, &paused(database, Operation::Ensure)).await.expect("an answer");
+        assert!(answer.output["main"]["host"].is_string());
+        prune(&clients, &paused(database, Operation::Prune)).await.expect("an answer");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_stopped_and_an_instance_that_leaves_a_snapshot_are_started_to_be_deleted() {
+    for (database, call) in [(AURORA, 0), (PLAIN, 1)] {
+        let (subnets, group) = around_deleted();
+        let mut rules = standing_in(database, "stopped");
+        rules.extend(turns());
+        rules.push(subnets);
+        let error = pruned(&rules, &group).await.unwrap_err();
+        assert!(error.to_string().contains("is starting"), "{error}");
+        assert_eq!(rules[4 + call].num_calls(), 1);
+    }
 }

@@ -185,9 +185,9 @@ impl Finish {
                 ..earlier
             };
             self.settle(&status).await?;
-            self.free(&environment, &execution.execution_arn, status.version.as_ref()).await?;
+            self.free(&execution.execution_arn, &environment, Some(&status)).await?;
         } else {
-            self.free(&environment, &execution.execution_arn, None).await?;
+            self.free(&execution.execution_arn, &environment, None).await?;
         }
         Ok(Finished { state: Some(EnvironmentState::Failed) })
     }
@@ -212,16 +212,16 @@ impl Finish {
             (Some(_), _) => EnvironmentState::Failed,
             (None, Some("rejected")) => EnvironmentState::Rejected,
             (None, Some("teardown")) if !remains.is_empty() => EnvironmentState::Leaked,
+            (None, Some("teardown")) if asked == Ok(Asked::Expire) => EnvironmentState::Expired,
             (None, Some("teardown")) => EnvironmentState::Destroyed,
+            (None, _) if run.paused => EnvironmentState::Paused,
             (None, _) => EnvironmentState::Ready,
         };
         let earlier: Option<Status> = self.json(&status_key(&run.environment)).await?;
         // What a failed run knows is its plan's: the outputs of the last that succeeded stay.
         let outputs = match ended.outputs.filter(|_| fault.is_none()) {
             Some(outputs) => outputs,
-            None if matches!(state, EnvironmentState::Destroyed | EnvironmentState::Leaked) => {
-                Outputs::default()
-            }
+            None if state.is_gone() || state == EnvironmentState::Leaked => Outputs::default(),
             None => earlier.as_ref().map(|status| status.outputs.clone()).unwrap_or_default(),
         };
         let mut rebuilds = earlier.as_ref().map(|status| status.rebuilds.clone()).unwrap_or_default();
@@ -242,6 +242,7 @@ impl Finish {
             run: run.id.clone(),
             version: run.version.clone(),
             region,
+            expires: run.expires,
             begun: begun.unwrap_or_else(Timestamp::now),
             fault: match state {
                 EnvironmentState::Leaked => Some(leaked(&remains)),
@@ -256,7 +257,7 @@ impl Finish {
             outputs,
         };
         self.settle(&status).await?;
-        self.free(&run.environment, &ended.execution, run.version.as_ref()).await?;
+        self.free(&ended.execution, &run.environment, Some(&status)).await?;
         Ok(Finished { state: Some(state) })
     }
 
@@ -277,6 +278,7 @@ impl Finish {
             version: None,
             region: earlier.as_ref().and_then(|status| status.region.clone()),
             begun: Timestamp::now(),
+            expires: earlier.as_ref().and_then(|status| status.expires),
             fault,
             faults: Vec::new(),
             asks: Vec::new(),
@@ -287,7 +289,7 @@ impl Finish {
             outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
         };
         self.settle(&status).await?;
-        self.free(&environment, execution, None).await?;
+        self.free(execution, &environment, Some(&status)).await?;
         Ok(Finished { state: Some(state) })
     }
 
@@ -311,9 +313,10 @@ impl Finish {
         }
     }
 
-    /// Frees the lock if this execution holds it, and starts the next run if the bucket meanwhile
-    /// holds another version than the one carried out, or an image was pushed that services follow.
-    async fn free(&self, environment: &str, execution: &str, version: Option<&String>) -> Result<()> {
+    /// Frees the lock if this execution holds it, and starts the next run: if the bucket meanwhile holds another
+    /// version than the one carried out, if an image was pushed that services follow, or if the environment's time
+    /// has come while the lock was held.
+    async fn free(&self, execution: &str, environment: &str, status: Option<&Status>) -> Result<()> {
         let Some(lock) = self.held(environment, execution).await? else { return Ok(()) };
         let key = lock_key(environment);
         let freed = self.s3.delete_object().bucket(&self.bucket).key(&key).send().await;
@@ -321,14 +324,20 @@ impl Finish {
         let current = self.version(environment).await?;
         let pushed: Option<Pushed> = self.json(&pushed_key(environment)).await?;
         let pushed = current.is_some() && pushed.is_some_and(|pushed| pushed.at > lock.since);
-        if current.as_ref() == version && !pushed {
+        let over = |moment: Timestamp| lock.since < moment && moment <= Timestamp::now();
+        let is_paused = status.is_some_and(|status| status.state == EnvironmentState::Paused);
+        let input = if current != status.and_then(|status| status.version.clone()) || (pushed && !is_paused) {
+            json!({ "environment": environment })
+        } else if status.and_then(|status| status.expires).is_some_and(over) {
+            json!({ "environment": environment, "action": "expire" })
+        } else {
             return Ok(());
-        }
+        };
         // arn:…:execution:<machine>:<name> runs arn:…:stateMachine:<machine>
         let machine = execution.rsplit_once(':').map_or(execution, |(machine, _)| machine);
         let machine = machine.replace(":execution:", ":stateMachine:");
-        let input = json!({ "environment": environment }).to_string();
-        let started = self.sfn.start_execution().state_machine_arn(machine).input(input).send().await;
+        let started =
+            self.sfn.start_execution().state_machine_arn(machine).input(input.to_string()).send().await;
         started.doing(|| format!("starting the next run of environment {environment}"))?;
         Ok(())
     }

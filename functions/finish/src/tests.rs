@@ -61,7 +61,10 @@ impl World {
                     request
                         .state_machine_arn()
                         .is_some_and(|arn| arn.ends_with(":stateMachine:plinth-environment"))
-                        && request.input() == Some(r#"{"environment":"demo"}"#)
+                        && request.input().is_some_and(|input| {
+                            [r#"{"environment":"demo"}"#, r#"{"environment":"demo","action":"expire"}"#]
+                                .contains(&input)
+                        })
                 })
                 .then_output(|| {
                     let date = DateTime::from_secs(0);
@@ -254,4 +257,39 @@ async fn a_failed_run_keeps_the_outputs_of_the_last_that_succeeded() {
         .then_output(|| PutObjectOutput::builder().build());
     world.handle(ended("provision", Some("1"), Some(&fault("Failed")))).await.expect("an answer");
     assert_eq!(world.put.num_calls(), 1);
+}
+
+/// The end of a run that was asked for so, of an environment that expires then.
+fn ended_as(asked: &str, verdict: &str, version: Option<&str>, run: &Value) -> Value {
+    let mut input = ended(verdict, version, None);
+    input["input"] = json!({ "environment": "demo", "action": asked });
+    for (key, value) in run.as_object().expect("fields") {
+        input["run"][key] = value.clone();
+    }
+    input
+}
+
+#[tokio::test]
+async fn a_run_that_took_away_what_expired_says_so_and_one_that_paused_it_too() {
+    let world = World::new(MINE, None, "expired");
+    world.handle(ended_as("expire", "teardown", None, &json!({}))).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 0]);
+    for asked in ["expire", "pause"] {
+        let world = World::new(MINE, Some("1"), "paused");
+        let input = ended_as(asked, "provision", Some("1"), &json!({ "paused": true }));
+        world.handle(input).await.expect("an answer");
+        assert_eq!(world.calls(), [1, 1, 1, 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_came_while_the_lock_was_held_is_seen_to_and_one_that_came_before_is_not() {
+    for (moment, started) in
+        [("2026-01-01T00:00:01Z", 1), ("2025-12-31T00:00:00Z", 0), ("9999-01-01T00:00:00Z", 0)]
+    {
+        let world = World::new(MINE, Some("1"), "ready");
+        let input = ended_as("apply", "provision", Some("1"), &json!({ "expires": moment }));
+        world.handle(input).await.expect("an answer");
+        assert_eq!(world.calls(), [1, 1, 1, started], "{moment}");
+    }
 }

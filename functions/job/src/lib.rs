@@ -56,7 +56,7 @@ async fn ensure_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Resul
     let definition = task_definition::wanted(context, &task)?;
     let revision = task_definition::ensure(&aws.ecs, context, &definition, None).await?;
     log_group::ensure(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
-    if job.when == When::Manual {
+    if job.when == When::Manual || context.run.paused {
         return Ok(());
     }
     let purpose = run::purpose(&aws.ecs, context, key, job).await?;
@@ -84,6 +84,7 @@ async fn plan_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Result<
     let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition, None).await?;
     let of_group = log_group::plan(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
     let runs = job.when != When::Manual
+        && !context.run.paused
         && (revision.arn == UNKNOWN
             || revision.tags.get(run::COMPLETED) != Some(&run::planned_purpose(aws, context, job).await?));
     let image = context.render(&job.image)?;

@@ -665,6 +665,19 @@ async fn of_a_manual_job_only_definition_and_log_group_are_kept() {
 }
 
 #[tokio::test]
+async fn while_the_environment_is_paused_no_job_runs() {
+    let mut rules = Rules::standing();
+    rules.tasks = Vec::new();
+    rules.ecs.extend(nothing_listed());
+    let mut context = context(Operation::Ensure);
+    context.run.paused = true;
+    ensure(&rules.aws(), &context).await.expect("an answer");
+    let planned = plan(&rules.aws(), &Context { operation: Operation::Plan, ..context }).await;
+    let runs = planned.expect("an answer").changes.into_iter().filter(|change| change.address == "jobs.seed");
+    assert_eq!(runs.count(), 0);
+}
+
+#[tokio::test]
 async fn capacity_that_lacks_and_a_new_role_are_waited_for_and_other_failures_are_told() {
     for (reason, kind) in [
         ("RESOURCE:CPU", "NotReadySoon"),

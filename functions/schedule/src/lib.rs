@@ -5,8 +5,10 @@
 //! schedule group can: the group `plinth-<environment>` carries the owner's tags from `CreateScheduleGroup`
 //! on, and a schedule is ours because it is in our group.
 
+mod expire;
 mod group;
 mod rebuild;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -38,41 +40,69 @@ pub async fn handle(context: Context, starts: Starts) -> Result<Answer> {
 }
 
 async fn ensure(scheduler: &Client, context: &Context, starts: &Starts) -> Result<Answer> {
-    let Some(schedule) = &context.spec.schedule else { return Ok(Answer::default()) };
+    if kept(context).is_empty() {
+        return Ok(Answer::default());
+    }
     group::ensure(scheduler, context).await?;
-    rebuild::ensure(scheduler, context, &rebuild::wanted(context, schedule, starts)).await?;
+    if let Some(spec) = &context.spec.schedule {
+        let found = schedule::find(scheduler, context, rebuild::NAME).await?;
+        schedule::ensure(scheduler, context, found.as_ref(), &rebuild::wanted(context, spec, starts)).await?;
+    }
+    if context.spec.expires.is_some() {
+        let found = schedule::find(scheduler, context, expire::NAME).await?;
+        if let Some(wanted) = expire::wanted(context, starts, found.as_ref()) {
+            schedule::ensure(scheduler, context, found.as_ref(), &wanted).await?;
+        }
+    }
     Ok(Answer::default())
 }
 
 async fn plan(scheduler: &Client, context: &Context, starts: &Starts) -> Result<Answer> {
     let mut changes = delete_dropped(scheduler, context).await?;
-    let Some(schedule) = &context.spec.schedule else { return Ok(Answer::changed(changes)) };
+    if kept(context).is_empty() {
+        return Ok(Answer::changed(changes));
+    }
     changes.extend(group::plan(scheduler, context).await?);
-    changes.extend(rebuild::plan(scheduler, &rebuild::wanted(context, schedule, starts)).await?);
+    if let Some(spec) = &context.spec.schedule {
+        let found = schedule::find(scheduler, context, rebuild::NAME).await?;
+        changes.extend(schedule::plan(found.as_ref(), &rebuild::wanted(context, spec, starts)));
+    }
+    if context.spec.expires.is_some() {
+        let found = schedule::find(scheduler, context, expire::NAME).await?;
+        let wanted = expire::wanted(context, starts, found.as_ref());
+        changes.extend(wanted.and_then(|wanted| schedule::plan(found.as_ref(), &wanted)));
+    }
     Ok(Answer::changed(changes))
+}
+
+/// The names of the schedules that the spec asks for.
+fn kept(context: &Context) -> Vec<&'static str> {
+    let rebuild = context.spec.schedule.as_ref().map(|_| rebuild::NAME);
+    let expire = context.spec.expires.map(|_| expire::NAME);
+    rebuild.into_iter().chain(expire).collect()
 }
 
 async fn prune(scheduler: &Client, context: &Context) -> Result<Answer> {
     Ok(Answer::changed(delete_dropped(scheduler, context).await?))
 }
 
-/// Deletes what is in our group and the spec doesn't mention, and the group if the spec has no schedule; in
+/// Deletes what is in our group and the spec doesn't mention, and the group if the spec asks for none; in
 /// a plan only names them.
 async fn delete_dropped(scheduler: &Client, context: &Context) -> Result<Vec<Change>> {
     let Some(found) = group::ours(scheduler, context).await? else { return Ok(Vec::new()) };
-    let kept = context.spec.schedule.is_some();
+    let kept = kept(context);
     let mut names = if found.is_going() { Vec::new() } else { group::schedules(scheduler, context).await? };
-    names.retain(|name| !(kept && name == rebuild::NAME));
-    let dropped = names.iter().map(|name| Change::delete(format!("{}.{name}", group::ADDRESS)));
+    names.retain(|name| !kept.contains(&name.as_str()));
+    let dropped = names.iter().map(|name| Change::delete(schedule::address(name)));
     let mut changes: Vec<Change> = dropped.collect();
-    if !kept {
+    if kept.is_empty() {
         changes.push(Change::delete(group::ADDRESS).with("name", group::name(context)));
     }
     if context.operation == Operation::Prune {
         for name in &names {
-            rebuild::delete(scheduler, context, name).await?;
+            schedule::delete(scheduler, context, name).await?;
         }
-        if !kept {
+        if kept.is_empty() {
             group::delete(scheduler, context, &found).await?;
         }
     }

@@ -19,6 +19,7 @@ use aws_sdk_scheduler::{
     },
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use jiff::Timestamp;
 use spec::Spec;
 use step::{Outputs, digits};
 
@@ -462,4 +463,96 @@ async fn what_stands_in_the_group_by_hand_goes_and_the_rebuild_stays() {
     let pruned = prune(&scheduler(&rules), &context(Operation::Prune)).await.expect("an answer");
     assert_eq!(pruned.changes, [Change::delete("schedule.x")]);
     assert_eq!(calls(&rules[3..]), [1, 0]);
+}
+
+/// A context whose environment expires so many seconds from now.
+fn expiring(operation: Operation, seconds: i64) -> Context {
+    let spec = "{ apiVersion: plinth/v1, name: demo, expires: { after: 8h } }";
+    let mut context =
+        step::test::context(operation, spec::parse(spec, None).expect("a spec"), Outputs::default());
+    context.run.expires = Some(moment(seconds));
+    context
+}
+
+/// The moment so many seconds from when it was first asked for.
+fn moment(seconds: i64) -> Timestamp {
+    static NOW: std::sync::LazyLock<i64> = std::sync::LazyLock::new(now);
+    Timestamp::from_second(*NOW + seconds).expect("a moment")
+}
+
+fn at(moment: Timestamp) -> String {
+    moment.strftime("at(%Y-%m-%dT%H:%M:%S)").to_string()
+}
+
+/// The schedule of the end, due so many seconds from now, as Scheduler tells of it.
+fn end(seconds: i64) -> Rule {
+    let input = r#"{ "environment": "demo", "action": "expire" }"#;
+    let schedule = schedule()
+        .schedule_expression(at(moment(seconds)))
+        .schedule_expression_timezone("UTC")
+        .description("Ends the time of environment demo")
+        .target(target().input(input).build().expect("a target"))
+        .build();
+    mock!(Client::get_schedule)
+        .match_requests(|request| request.name() == Some("expire"))
+        .then_output(move || schedule.clone())
+}
+
+#[tokio::test]
+async fn an_environment_that_expires_has_a_schedule_for_that_moment_which_asks_once_whether_it_has_come() {
+    let rules = [
+        group_in(ScheduleGroupState::Active),
+        our_tags(),
+        listed(&[]),
+        no_schedule(),
+        mock!(Client::create_schedule)
+            .match_requests(|request| {
+                let input = request.target().and_then(Target::input).unwrap_or_default();
+                request.name() == Some("expire")
+                    && request.schedule_expression() == Some(&at(moment(600)))
+                    && request.schedule_expression_timezone() == Some("UTC")
+                    && request.start_date().is_none()
+                    && request.action_after_completion().is_none()
+                    && serde_json::from_str::<serde_json::Value>(input)
+                        .is_ok_and(|input| input["environment"] == "demo" && input["action"] == "expire")
+            })
+            .then_output(|| CreateScheduleOutput::builder().schedule_arn("arn").build().expect("a schedule")),
+    ];
+    let scheduler = scheduler(&rules);
+    let planned = plan(&scheduler, &expiring(Operation::Plan, 600), &starts()).await.expect("an answer");
+    let addresses: Vec<&str> = planned.changes.iter().map(|change| change.address.as_str()).collect();
+    assert_eq!(addresses, ["schedule.expire"]);
+    ensure(&scheduler, &expiring(Operation::Ensure, 600), &starts()).await.expect("an answer");
+    assert_eq!(rules[4].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_schedule_that_has_been_due_is_left_as_it_is_and_one_of_another_upload_is_moved() {
+    for seconds in [600, -600] {
+        let rules = [group_in(ScheduleGroupState::Active), our_tags(), listed(&["expire"]), end(seconds)];
+        let scheduler = scheduler(&rules);
+        ensure(&scheduler, &expiring(Operation::Ensure, seconds), &starts()).await.expect("an answer");
+        let planned =
+            plan(&scheduler, &expiring(Operation::Plan, seconds), &starts()).await.expect("an answer");
+        assert_eq!(planned.changes, []);
+    }
+    let moved = mock!(Client::update_schedule)
+        .match_requests(|request| request.schedule_expression() == Some(&at(moment(900))))
+        .then_output(|| UpdateScheduleOutput::builder().schedule_arn("arn").build().expect("a schedule"));
+    let rules = [group_in(ScheduleGroupState::Active), our_tags(), end(600), moved];
+    ensure(&scheduler(&rules), &expiring(Operation::Ensure, 900), &starts()).await.expect("an answer");
+    assert_eq!(rules[3].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn each_schedule_that_the_spec_drops_goes_and_the_other_stays() {
+    let [schedule, group] = deletions();
+    let rules =
+        [group_in(ScheduleGroupState::Active), our_tags(), listed(&["rebuild", "expire"]), schedule, group];
+    let scheduler = scheduler(&rules);
+    let pruned = prune(&scheduler, &expiring(Operation::Prune, 600)).await.expect("an answer");
+    assert_eq!(pruned.changes, [Change::delete("schedule.rebuild")]);
+    let pruned = prune(&scheduler, &context(Operation::Prune)).await.expect("an answer");
+    assert_eq!(pruned.changes, [Change::delete("schedule.expire")]);
+    assert_eq!(calls(&rules[3..]), [2, 0]);
 }

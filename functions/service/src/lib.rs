@@ -7,7 +7,8 @@
 //!
 //! A service waits for its image and for the values of the secrets it reads before it is created: no
 //! task is started that must fail. One that follows a repository takes the newest image that isn't refused, and
-//! remembers what ECS rolled back: see `task::follow`.
+//! remembers what ECS rolled back: see `task::follow`. Of an environment that is paused each service runs no task,
+//! and scales to none.
 
 mod discovery;
 mod rollout;
@@ -105,8 +106,10 @@ async fn ensure_one(
     let definition = task_definition::wanted(context, &task)?;
     let revision = task_definition::ensure(&aws.ecs, context, &definition, runs).await?;
     log_group::ensure(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
-    image::ready(&aws.ecr, context, &task).await?;
-    secret::ready(&aws.secrets, context, &task).await?;
+    if !context.run.paused {
+        image::ready(&aws.ecr, context, &task).await?;
+        secret::ready(&aws.secrets, context, &task).await?;
+    }
     let registry = discovery::ensure(&aws.cloud_map, context, &around.names, key).await?;
     let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
     let scale = scale::wanted(context, key, service)?;
@@ -114,9 +117,14 @@ async fn ensure_one(
         let resource = scale::resource(&context.cluster_name(), &context.service_name(key, service));
         scale::remove(&aws.scaling, &around.targets, &resource).await?;
     }
+    // What scales a service that is to stop would start it again.
+    let first = context.run.paused && found.is_some();
+    if let Some(scale) = scale.as_ref().filter(|_| first) {
+        scale::ensure(&aws.scaling, &around.targets, scale).await?;
+    }
     let standing = service::ensure(&aws.ecs, found, &wanted).await?;
-    if let Some(scale) = scale {
-        scale::ensure(&aws.scaling, &around.targets, &scale).await?;
+    if let Some(scale) = scale.as_ref().filter(|_| !first) {
+        scale::ensure(&aws.scaling, &around.targets, scale).await?;
     }
     rollout::ready(&aws.ecs, context, &standing, &wanted).await?;
     Ok(note)

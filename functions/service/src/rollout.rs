@@ -14,6 +14,9 @@ use crate::service::Wanted;
 /// as the service has now. One that only scales is as old as its revision, so that a wait counts from this
 /// step's own beginning.
 pub(crate) async fn ready(ecs: &Client, context: &Context, service: &Service, wanted: &Wanted) -> Result<()> {
+    if wanted.paused {
+        return stopped(context, service, wanted);
+    }
     let Some(primary) = primary(service) else {
         return Err(Error::soon(format!("ECS service ({}) has no deployment yet", wanted.name)));
     };
@@ -50,6 +53,17 @@ pub(crate) async fn ready(ecs: &Client, context: &Context, service: &Service, wa
         doing = format!("{doing}: {event}");
     }
     Err(Latency::of("ecs-service").wait(&doing, begun(primary)?.max(context.since)))
+}
+
+/// Whether none of its tasks runs any more, whatever becomes of its deployments.
+fn stopped(context: &Context, service: &Service, wanted: &Wanted) -> Result<()> {
+    match service.running_count() {
+        0 => Ok(()),
+        running => {
+            let doing = format!("ECS service ({}): {running} of its tasks still run", wanted.name);
+            Err(Latency::of("ecs-service").wait(&doing, context.since))
+        }
+    }
 }
 
 /// Whether what ECS is to bring about won't come about by itself.

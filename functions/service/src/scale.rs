@@ -15,7 +15,7 @@ use aws_sdk_applicationautoscaling::{
     error::{ProvideErrorMetadata, SdkError},
     types::{
         MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalableTarget,
-        ScalingPolicy, ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
+        ScalingPolicy, ServiceNamespace, SuspendedState, TargetTrackingScalingPolicyConfiguration,
     },
 };
 use spec::Service;
@@ -39,6 +39,8 @@ pub(crate) struct Wanted {
     resource: String,
     min: i32,
     max: i32,
+    /// Whether nothing scales it for now.
+    suspended: bool,
     policies: Vec<WantedPolicy>,
     tags: BTreeMap<String, String>,
 }
@@ -89,7 +91,8 @@ pub(crate) fn wanted(context: &Context, key: &str, service: &Service) -> Result<
     ];
     Ok(Some(Wanted {
         resource: resource(&context.cluster_name(), &called),
-        min: count(scale.min),
+        min: if context.run.paused { 0 } else { count(scale.min) },
+        suspended: context.run.paused,
         max: count(scale.max),
         policies,
         tags: context.tags(&address),
@@ -159,6 +162,7 @@ async fn describe(scaling: &Client, resources: Vec<String>) -> Result<Targets> {
 struct Found {
     min: i32,
     max: i32,
+    suspended: bool,
     arn: String,
     /// By name.
     policies: BTreeMap<String, Option<Policy>>,
@@ -184,10 +188,21 @@ async fn find(scaling: &Client, target: &ScalableTarget, wanted: &Wanted) -> Res
     Ok(Found {
         min: target.min_capacity(),
         max: target.max_capacity(),
+        suspended: target.suspended_state().is_some_and(is_suspended),
         arn,
         policies: policies.iter().map(|found| (found.policy_name().to_owned(), policy(found))).collect(),
         tags: listed.and_then(|answer| answer.tags).unwrap_or_default().into_iter().collect(),
     })
+}
+
+/// Whether anything of what scales a target is suspended.
+fn is_suspended(state: &SuspendedState) -> bool {
+    [
+        state.dynamic_scaling_in_suspended,
+        state.dynamic_scaling_out_suspended,
+        state.scheduled_scaling_suspended,
+    ]
+    .contains(&Some(true))
 }
 
 /// What a policy holds; none if it is of another kind than ours.
@@ -215,7 +230,12 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     let others = others(found, wanted).into_iter().filter_map(|name| {
         compare(&format!("policies.{name}"), shown(found.policies.get(name)), "none".to_owned())
     });
-    [compare("min", found.min, wanted.min), compare("max", found.max, wanted.max)]
+    let of_target = [
+        compare("min", found.min, wanted.min),
+        compare("max", found.max, wanted.max),
+        compare("suspended", found.suspended, wanted.suspended),
+    ];
+    of_target
         .into_iter()
         .flatten()
         .chain(of_spec)
@@ -242,7 +262,7 @@ pub(crate) async fn ensure(scaling: &Client, targets: &Targets, wanted: &Wanted)
     let found = find(scaling, target, wanted).await?;
     let fields = difference(&found, wanted);
     let differs = |name: &str| fields.iter().any(|field| field.name == name);
-    if differs("min") || differs("max") {
+    if ["min", "max", "suspended"].into_iter().any(differs) {
         register(scaling, wanted, false).await?;
     }
     if fields.iter().any(|field| field.name.starts_with("tags.")) {
@@ -284,7 +304,9 @@ pub(crate) async fn plan(
     Ok(Change::update(&wanted.address, difference(&found, &wanted)))
 }
 
-/// Tags are taken when a target is new, and refused when it isn't.
+/// Tags are taken when a target is new, and refused when it isn't. What is suspended stays so until it is told
+/// otherwise.
+/// Source: <https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-suspend-resume-scaling.html>
 /// Source: <https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html>
 async fn register(scaling: &Client, wanted: &Wanted, new: bool) -> Result<()> {
     let registered = scaling
@@ -294,11 +316,20 @@ async fn register(scaling: &Client, wanted: &Wanted, new: bool) -> Result<()> {
         .resource_id(&wanted.resource)
         .min_capacity(wanted.min)
         .max_capacity(wanted.max)
+        .set_suspended_state((!new || wanted.suspended).then(|| suspended(wanted.suspended)))
         .set_tags(new.then(|| wanted.tags.clone().into_iter().collect()))
         .send()
         .await;
     settled(registered, || format!("registering scalable target ({})", wanted.resource))?;
     Ok(())
+}
+
+fn suspended(all: bool) -> SuspendedState {
+    SuspendedState::builder()
+        .dynamic_scaling_in_suspended(all)
+        .dynamic_scaling_out_suspended(all)
+        .scheduled_scaling_suspended(all)
+        .build()
 }
 
 /// A policy that the spec doesn't want isn't put.

@@ -29,10 +29,12 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) place: Place,
     pub(crate) revision: String,
-    /// How many tasks it begins with.
+    /// How many tasks it begins with, and has at least where that follows the load.
     initial: i32,
     /// How many it has; none where that follows the load.
     desired: Option<i32>,
+    /// Whether it is to run none.
+    pub(crate) paused: bool,
     /// The container's ports by the target group that sends to them.
     targets: BTreeMap<String, i32>,
     /// The ARN of its service in Cloud Map, where it has a name.
@@ -63,13 +65,15 @@ pub(crate) fn wanted(
 ) -> Result<Wanted> {
     let address = format!("services.{key}");
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let paused = context.run.paused;
     let number = revision.rsplit(':').next().unwrap_or_default();
     Ok(Wanted {
         name: context.service_name(key, service),
         place: Place::of(context, service.placement, service.network_mode)?,
         revision: revision.to_owned(),
-        initial: count(service.scale.map_or(service.desired, |scale| scale.min)),
-        desired: service.scale.is_none().then(|| count(service.desired)),
+        initial: if paused { 0 } else { count(service.scale.map_or(service.desired, |scale| scale.min)) },
+        desired: if paused { Some(0) } else { service.scale.is_none().then(|| count(service.desired)) },
+        paused,
         targets: targets(context, key)?,
         registry,
         deployment: service.deployment,
@@ -196,7 +200,7 @@ fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
     let grace = found.health_check_grace_period_seconds().unwrap_or_default();
     [
         compare("definition", found.task_definition().unwrap_or("none"), wanted.revision.as_str()),
-        wanted.desired.and_then(|desired| compare("desired", found.desired_count(), desired)),
+        desired(found, wanted).and_then(|desired| compare("desired", found.desired_count(), desired)),
         other_capacity(found, wanted),
         given_up(found, wanted),
         compare("targets", ports(&registered(found)), ports(&wanted.targets)),
@@ -219,6 +223,13 @@ fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
     .collect()
 }
 
+/// How many tasks the service is to have now. What scales it brings it back from below its least only with the
+/// next alarm, and of no tasks at all there is no load to raise one.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-auto-scaling.html>
+fn desired(found: &Service, wanted: &Wanted) -> Option<i32> {
+    wanted.desired.or((found.desired_count() < wanted.initial).then_some(wanted.initial))
+}
+
 /// Of a deployment that failed ECS starts no more tasks, and of one whose tasks keep stopping ever more rarely:
 /// each run tries once more.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html>
@@ -226,7 +237,7 @@ fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
 fn given_up(found: &Service, wanted: &Wanted) -> Option<Field> {
     let failed = rollout::has_failed(found);
     let tried = tags(found).get(DEPLOYED) == Some(&wanted.deployed);
-    (failed && !tried).then(|| Field {
+    (failed && !tried && !wanted.paused).then(|| Field {
         name: "deployment".to_owned(),
         found: Some("failed".to_owned()),
         wanted: "another try".to_owned(),
@@ -324,12 +335,13 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
     // An empty strategy takes a service back from a provider.
     let left = differs("capacity").then(Vec::new);
     let registries = || wanted.registry.iter().map(|arn| registry(arn)).collect();
+    let desired = desired(&found, wanted);
     let updated = ecs
         .update_service()
         .cluster(&wanted.place.cluster)
         .service(&wanted.name)
         .task_definition(&wanted.revision)
-        .set_desired_count(wanted.desired)
+        .set_desired_count(desired)
         .set_capacity_provider_strategy(wanted.place.strategy()?.or(left))
         .set_network_configuration(wanted.place.network()?)
         .set_load_balancers(Some(balancers(wanted)))
@@ -398,7 +410,7 @@ fn deployment_configuration(wanted: &Wanted) -> DeploymentConfiguration {
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-revision.html>
 async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<()> {
     let deployed = tags(found).get(DEPLOYED) == Some(&wanted.deployed);
-    if !deployed || !difference(found, wanted).iter().any(deploys) {
+    if wanted.paused || !deployed || !difference(found, wanted).iter().any(deploys) {
         return Ok(());
     }
     let reason = rollout::stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?;

@@ -12,7 +12,7 @@ use aws_sdk_applicationautoscaling::{
     },
     types::{
         MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalableTarget,
-        ScalingPolicy, ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
+        ScalingPolicy, ServiceNamespace, SuspendedState, TargetTrackingScalingPolicyConfiguration,
     },
 };
 use aws_sdk_cloudwatchlogs::{
@@ -1547,4 +1547,89 @@ async fn the_revision_that_runs_is_not_pruned_though_a_newer_one_was_registered(
     ]);
     prune(&rules.aws(), &context_of(FOLLOWING, Operation::Prune)).await.expect("an answer");
     assert_eq!(rules.ecs[6].num_calls(), 1);
+}
+
+/// What becomes of the services while the environment is paused.
+async fn paused(rules: &Rules) -> Result<Answer> {
+    let mut context = context_of(rules.spec, Operation::Ensure);
+    context.run.paused = true;
+    ensure(&rules.aws(), &context).await
+}
+
+fn desired(count: i32, after: EcsService) -> Rule {
+    mock!(Ecs::update_service)
+        .match_requests(move |request| request.desired_count() == Some(count))
+        .then_output(move || UpdateServiceOutput::builder().service(after.clone()).build())
+}
+
+fn registered_as(min: i32, suspended: bool) -> Rule {
+    mock!(Scaling::register_scalable_target)
+        .match_requests(move |request| {
+            let state = request.suspended_state().expect("a state");
+            let states = [
+                state.dynamic_scaling_in_suspended(),
+                state.dynamic_scaling_out_suspended(),
+                state.scheduled_scaling_suspended(),
+            ];
+            (request.min_capacity(), request.max_capacity()) == (Some(min), Some(6))
+                && states == [Some(suspended); 3]
+        })
+        .then_output(|| RegisterScalableTargetOutput::builder().build())
+}
+
+#[tokio::test]
+async fn a_paused_service_is_taken_to_no_task_and_waited_for_without_its_image_or_its_secret() {
+    let mut rules = Rules::standing();
+    rules.image = mock!(Ecr::describe_images)
+        .then_error(|| DescribeImagesError::generic(aws_sdk_ecr::error::ErrorMetadata::builder().build()));
+    rules.secret = secret(false);
+    rules.ecs = vec![desired(0, service().desired_count(0).running_count(1).build())];
+    let error = paused(&rules).await.unwrap_err();
+    assert!(error.to_string().contains("1 of its tasks still run"), "{error}");
+    assert_eq!(called(&rules.ecs), [1]);
+
+    // Neither a failed deployment nor one under way keeps it from resting, and there is nothing left to write.
+    let failed = deployment(DeploymentRolloutState::Failed, 0);
+    rules.ecs = Vec::new();
+    let rests = service().desired_count(0).running_count(0).set_deployments(Some(vec![failed]));
+    rules.services = services(vec![rests.build()]);
+    paused(&rules).await.expect("an answer");
+}
+
+#[tokio::test]
+async fn what_scales_a_paused_service_is_suspended_before_it_and_let_go_after_it() {
+    let mut rules = scaled();
+    let rests = || {
+        let mut service = scaling();
+        (service.desired_count, service.running_count) = (0, 0);
+        service
+    };
+    rules.ecs = vec![desired(0, rests())];
+    rules.scaling.push(registered_as(0, true));
+    paused(&rules).await.expect("an answer");
+    assert_eq!((called(&rules.ecs), rules.scaling[3].num_calls()), (vec![1], 1));
+
+    let suspended = SuspendedState::builder()
+        .dynamic_scaling_in_suspended(true)
+        .dynamic_scaling_out_suspended(true)
+        .scheduled_scaling_suspended(true)
+        .build();
+    let mut asleep = target(0, 6);
+    asleep.suspended_state = Some(suspended);
+    let mut rules = scaled();
+    rules.services = services(vec![rests()]);
+    rules.scaling[0] = targets(vec![asleep]);
+    paused(&rules).await.expect("an answer");
+
+    // Awake again, it has the fewest tasks that it may have.
+    assert_eq!(
+        rules.planned().await,
+        ["services.app desired", "services.app.scale min", "services.app.scale suspended"]
+    );
+    let mut woken = scaling();
+    (woken.desired_count, woken.running_count) = (2, 2);
+    rules.ecs = vec![desired(2, woken)];
+    rules.scaling.push(registered_as(2, false));
+    rules.ensured().await.expect("an answer");
+    assert_eq!((called(&rules.ecs), rules.scaling[3].num_calls()), (vec![1], 1));
 }

@@ -38,11 +38,7 @@ pub(crate) async fn steady(
     service: Option<&Service>,
     name: String,
 ) -> Result<()> {
-    let Some(service) = service.filter(|service| service.status() == Some("ACTIVE")) else {
-        return Err(Error::Failed(format!(
-            "verifying ECS service ({name}): it isn't there any more; start the run again"
-        )));
-    };
+    let service = standing(service, &name)?;
     let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
     if let Some(primary) = primary {
         is_newest(ecs, context, key, service, primary).await?;
@@ -55,6 +51,23 @@ pub(crate) async fn steady(
     let (running, desired) = (service.running_count(), service.desired_count());
     let doing = format!("ECS service ({name}): {running} of {desired} tasks run");
     Err(Latency::of("ecs-service").wait(&doing, context.since))
+}
+
+/// Whether a service is there and runs no task.
+pub(crate) fn stopped(context: &Context, service: Option<&Service>, name: &str) -> Result<()> {
+    match standing(service, name)?.running_count() {
+        0 => Ok(()),
+        running => {
+            let doing = format!("ECS service ({name}): {running} of its tasks still run");
+            Err(Latency::of("ecs-service").wait(&doing, context.since))
+        }
+    }
+}
+
+fn standing<'a>(service: Option<&'a Service>, name: &str) -> Result<&'a Service> {
+    service.filter(|service| service.status() == Some("ACTIVE")).ok_or_else(|| {
+        Error::Failed(format!("verifying ECS service ({name}): it isn't there any more; start the run again"))
+    })
 }
 
 /// Fails the run if the primary deployment isn't of the newest revision. ECS, which tells of its own rollback as

@@ -341,3 +341,16 @@ async fn on_aws_no_check_asks_the_machine_that_asks() {
         assert_eq!(error.kind(), "InvalidSpec", "{error}");
     }
 }
+
+#[tokio::test]
+async fn of_a_paused_environment_services_run_no_task_and_nothing_else_is_asked() {
+    let mut context = context();
+    context.run.paused = true;
+    let unasked = targets(&[]);
+    let answer = of_context(&context, &[&service(0, 0)], &unasked).await.expect("an answer");
+    assert_eq!(answer.notes, ["skipped: jobs, targets and checks (the environment is paused)"]);
+    assert_eq!(unasked.num_calls(), 0);
+    let error = of_context(&context, &[&service(1, 0)], &unasked).await.unwrap_err();
+    assert!(error.to_string().contains("1 of its tasks still run"), "{error}");
+    assert_eq!(error.kind(), "NotReadyLater");
+}

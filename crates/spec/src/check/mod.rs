@@ -4,6 +4,7 @@
 mod api;
 mod cluster;
 mod database;
+mod expires;
 mod function;
 mod name;
 mod network;
@@ -42,6 +43,7 @@ pub(crate) fn faults(spec: &Spec, name: Option<&str>, places: &Places) -> Vec<Fo
     region(&mut check);
     tags(&mut check);
     schedule::check(&mut check);
+    expires::check(&mut check);
     name::check(&mut check);
     network::check(&mut check);
     key(&mut check);

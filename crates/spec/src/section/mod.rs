@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod database;
 pub mod deployer;
 pub mod dns;
+pub mod expires;
 pub mod file_system;
 pub mod function;
 pub mod image;

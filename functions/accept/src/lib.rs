@@ -4,17 +4,18 @@
 //! provision, none means teardown. It validates the spec, takes the environment's lock and writes
 //! down what the run carries out. A bad spec gets no further than this.
 
-mod lock;
 mod source;
 
 use aws_sdk_s3::Client as S3;
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
+use lock::Locks;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{Fault, Faults, Spec};
 use step::{
-    Asked, EnvironmentState, Error, Location, Result, Run, Status, Trigger, read_if_there, status_key, write,
+    Asked, EnvironmentState, Error, Location, Result, Run, Status, Trigger, is_applied, is_settled,
+    read_if_there, status_key, write,
 };
 
 use source::Source;
@@ -115,7 +116,10 @@ impl Accept {
         run.version.clone_from(&source.version);
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
 
-        let settled = trigger.action == Asked::Apply && !trigger.by_hand && applied(status.as_ref(), &source);
+        let done = if trigger.swept { is_settled } else { is_applied };
+        let settled = trigger.action == Asked::Apply
+            && !trigger.by_hand
+            && done(status.as_ref(), source.version.as_ref());
         // An environment that is gone isn't built anew because its time has come.
         let gone = trigger.action == Asked::Rebuild && source.text.is_none();
         if settled || gone {
@@ -141,7 +145,8 @@ impl Accept {
             (Asked::Rebuild, _) => Way::Rebuild,
         };
         if way != Way::Plan {
-            if !lock::take(self, environment, &question.execution).await? {
+            let locks = Locks { s3: &self.s3, sfn: &self.sfn, bucket: &self.bucket };
+            if !locks.take(environment, &question.execution).await? {
                 return Ok(Verdict { verdict: Way::Held, run, waves: Vec::new() });
             }
             self.begin(&run, way, status).await?;
@@ -220,16 +225,6 @@ impl Accept {
 /// tried again at its next time.
 fn emptied(spec: &Spec) -> Spec {
     Spec { schedule: spec.schedule.clone(), ..Spec::empty(&spec.name) }
-}
-
-/// Whether the environment is already what the bucket says.
-fn applied(status: Option<&Status>, source: &Source) -> bool {
-    let Some(status) = status else { return source.text.is_none() };
-    let settled = match source.text {
-        Some(_) => EnvironmentState::Ready,
-        None => EnvironmentState::Destroyed,
-    };
-    status.state == settled && status.version == source.version
 }
 
 /// The services and jobs in waves of batches, and one empty batch of what there is none of: the steps that

@@ -8,12 +8,13 @@ use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::{Client as S3, operation::list_objects_v2::ListObjectsV2Output};
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
+use lock::Locks;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Faults;
 use step::{
-    Asked, Doing, EnvironmentState, Error, Lock, Outputs, Progress, Result, Run, RunFault, Status, Trigger,
-    lock_key, read_if_there, spec_keys, status_key, write,
+    Asked, Doing, EnvironmentState, Error, Outputs, Progress, Result, Run, RunFault, Status, Trigger,
+    is_applied, read_if_there, spec_keys, spec_version, status_key, write,
 };
 
 /// What the machine sends at a run's end.
@@ -85,7 +86,8 @@ impl Finish {
         let input: Value = serde_json::from_str(&execution.input).unwrap_or_default();
         let Ok(trigger) = Trigger::read(&input) else { return Ok(Finished { state: None }) };
         let environment = trigger.environment;
-        if !self.holds(&environment, &execution.execution_arn).await? {
+        let held = self.locks().find(&environment).await?;
+        if held.is_none_or(|held| held.execution != execution.execution_arn) {
             return Ok(Finished { state: None });
         }
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
@@ -122,8 +124,13 @@ impl Finish {
             return Ok(Finished { state: None });
         }
         let Some(run) = ended.run else { return self.not_begun(&ended.input, &ended.execution, fault).await };
-        let steps = self.steps(&run.prefix()).await?;
         let rejected = ended.verdict.as_deref() == Some("rejected");
+        if rejected && self.version(&run.environment).await? != run.version {
+            // A rejected run works without the lock: how a newer spec fares isn't its to overwrite.
+            self.free(&run.environment, &ended.execution, run.version.as_ref()).await?;
+            return Ok(Finished { state: Some(EnvironmentState::Superseded) });
+        }
+        let steps = self.steps(&run.prefix()).await?;
         let faults: Option<Faults> =
             if rejected { self.json(&format!("{}faults.json", run.prefix())).await? } else { None };
         let state = match (&fault, ended.verdict.as_deref()) {
@@ -164,18 +171,29 @@ impl Finish {
     /// A run that `accept` refused or could not begin.
     async fn not_begun(&self, input: &Value, execution: &str, fault: Option<RunFault>) -> Result<Finished> {
         let Ok(trigger) = Trigger::read(input) else { return Ok(Finished { state: None }) };
-        let environment = trigger.environment;
+        let (environment, by_hand) = (trigger.environment, trigger.by_hand);
         let state = match &fault {
             Some(fault) if fault.error == "InvalidSpec" => EnvironmentState::Rejected,
             _ => EnvironmentState::Failed,
         };
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
+        let id = execution.rsplit(':').next().unwrap_or_default();
+        // Where `accept` came to begin the run, it wrote down the version.
+        let version = match earlier.as_ref().filter(|status| status.run == id) {
+            Some(begun) => begun.version.clone(),
+            None => self.version(&environment).await?,
+        };
+        if !by_hand && is_applied(earlier.as_ref(), version.as_ref()) {
+            // It came to nothing, and nothing was owed.
+            self.free(&environment, execution, version.as_ref()).await?;
+            return Ok(Finished { state: earlier.map(|status| status.state) });
+        }
         let status = Status {
             environment: environment.clone(),
             state,
             at: Timestamp::now(),
-            run: execution.rsplit(':').next().unwrap_or_default().to_owned(),
-            version: None,
+            run: id.to_owned(),
+            version,
             region: earlier.as_ref().and_then(|status| status.region.clone()),
             fault,
             faults: Vec::new(),
@@ -183,7 +201,7 @@ impl Finish {
             outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
         };
         self.tell(&status).await?;
-        self.free(&environment, execution, None).await?;
+        self.free(&environment, execution, status.version.as_ref()).await?;
         Ok(Finished { state: Some(state) })
     }
 
@@ -210,41 +228,33 @@ impl Finish {
     }
 
     /// Frees the lock if this execution holds it, and starts the next run if the bucket meanwhile
-    /// holds another version than the one carried out.
+    /// holds another version than the one carried out. Where nobody holds it, an earlier try may have freed it
+    /// and come no further.
     async fn free(&self, environment: &str, execution: &str, version: Option<&String>) -> Result<()> {
-        if !self.holds(environment, execution).await? {
+        if let Some(held) = self.locks().find(environment).await?
+            && (held.execution != execution || !self.locks().free(environment, &held).await?)
+        {
             return Ok(());
         }
-        let key = lock_key(environment);
-        let freed = self.s3.delete_object().bucket(&self.bucket).key(&key).send().await;
-        freed.doing(|| format!("freeing the lock s3://{}/{key}", self.bucket))?;
         if self.version(environment).await?.as_ref() == version {
             return Ok(());
         }
         // arn:…:execution:<machine>:<name> runs arn:…:stateMachine:<machine>
         let machine = execution.rsplit_once(':').map_or(execution, |(machine, _)| machine);
         let machine = machine.replace(":execution:", ":stateMachine:");
-        let input = json!({ "environment": environment }).to_string();
+        let input = json!({ "environment": environment, "action": "sweep" }).to_string();
         let started = self.sfn.start_execution().state_machine_arn(machine).input(input).send().await;
         started.doing(|| format!("starting the next run of environment {environment}"))?;
         Ok(())
     }
 
-    async fn holds(&self, environment: &str, execution: &str) -> Result<bool> {
-        let lock: Option<Lock> = self.json(&lock_key(environment)).await?;
-        Ok(lock.is_some_and(|lock| lock.execution == execution))
+    fn locks(&self) -> Locks<'_> {
+        Locks { s3: &self.s3, sfn: &self.sfn, bucket: &self.bucket }
     }
 
     /// The version of the current spec; none if there is none.
     async fn version(&self, environment: &str) -> Result<Option<String>> {
-        for key in spec_keys(environment) {
-            let head = self.s3.head_object().bucket(&self.bucket).key(&key).send().await;
-            let what = || format!("looking at s3://{}/{key}", self.bucket);
-            if let Some(head) = head.unless_absent(&["NotFound", "NoSuchKey"], what)? {
-                return Ok(head.version_id);
-            }
-        }
-        Ok(None)
+        spec_version(&self.s3, &self.bucket, &spec_keys(environment)).await
     }
 
     /// How far each step of a run came, in the order they began.

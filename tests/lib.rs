@@ -541,6 +541,46 @@ impl Local {
         assert!(self.is_free(name).await);
     }
 
+    /// Does something of which a rule hears nothing.
+    ///
+    /// # Panics
+    /// If the rule can't be disabled or enabled.
+    pub async fn unheard<T>(&self, rule: &str, done: impl Future<Output = T>) -> T {
+        let bus = aws_sdk_eventbridge::Client::new(&self.aws);
+        bus.disable_rule().name(rule).send().await.expect("a disabled rule");
+        let done = done.await;
+        // What is told is told soon.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bus.enable_rule().name(rule).send().await.expect("an enabled rule");
+        done
+    }
+
+    /// What the sweep answers, or how it failed.
+    ///
+    /// # Panics
+    /// If it can't be called.
+    pub async fn sweep(&self) -> Result<Value, String> {
+        let lambda = aws_sdk_lambda::Client::new(&self.aws);
+        let answer = lambda.invoke().function_name("plinth-sweep").send().await.expect("an answer");
+        let payload = answer.payload.expect("a payload").into_inner();
+        let text = String::from_utf8_lossy(&payload).into_owned();
+        match answer.function_error {
+            None => Ok(serde_json::from_str(&text).expect("JSON")),
+            Some(_) => Err(text),
+        }
+    }
+
+    /// Leaves a lock behind whose execution is long forgotten.
+    ///
+    /// # Panics
+    /// If it can't be put.
+    pub async fn leave_a_dead_lock(&self, name: &str) {
+        let execution = MACHINE.replace("stateMachine", "execution") + ":forgotten";
+        let lock = json!({ "execution": execution, "since": "2026-01-01T00:00:00Z" }).to_string();
+        let put = self.s3().put_object().bucket(BUCKET).key(step::lock_key(name));
+        put.body(lock.into_bytes().into()).send().await.expect("a lock");
+    }
+
     /// Whether an environment's lock is free, or is so soon: a run's status is written before it lets go.
     pub async fn is_free(&self, name: &str) -> bool {
         for _ in 0..50 {

@@ -21,6 +21,7 @@ mod side_by_side;
 mod status;
 mod tags;
 mod trigger;
+mod version;
 
 pub mod test;
 
@@ -41,6 +42,7 @@ pub use push::{Push, Pushed, pushed_key};
 pub use request::{Location, Operation, Request, Run};
 pub use runtime::{config, in_region, read, read_if_there, run, spec_keys, write};
 pub use side_by_side::side_by_side;
-pub use status::{EnvironmentState, Rebuild, RunFault, Status, status_key};
+pub use status::{EnvironmentState, Rebuild, RunFault, Status, is_applied, is_settled, status_key};
 pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, PROTECT, is_protected, missing_tags};
-pub use trigger::{Action as Asked, Trigger};
+pub use trigger::{Action as Asked, Trigger, environment_of};
+pub use version::spec_version;

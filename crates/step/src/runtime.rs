@@ -11,6 +11,7 @@ use spec::Spec;
 
 use crate::{
     Answer, Asks, Context, Doing, Error, Operation, Progress, Request, Result, Run, State, asks_key,
+    spec_version,
 };
 
 /// What is left of a function's time when a pass is ended, to write down how far it came.
@@ -110,15 +111,7 @@ async fn begin(s3: &Client, request: &Request) -> Result<Progress> {
 
 /// The error for a run that waits while a newer spec, or none, is there.
 async fn superseded(s3: &Client, run: &Run) -> Result<Option<Error>> {
-    let bucket = &run.spec.bucket;
-    let what = || format!("looking for a newer spec of {} in s3://{bucket}/environments/", run.environment);
-    let mut current = None;
-    for key in spec_keys(&run.environment) {
-        let head = s3.head_object().bucket(bucket).key(&key).send().await;
-        if let Some(head) = head.unless_absent(&["NotFound", "NoSuchKey"], what)? {
-            current = head.version_id;
-        }
-    }
+    let current = spec_version(s3, &run.spec.bucket, &spec_keys(&run.environment)).await?;
     Ok((current != run.version).then(|| {
         Error::Superseded(match current {
             Some(version) => format!("a newer spec was uploaded (version {version}); it is carried out next"),

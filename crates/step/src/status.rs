@@ -169,6 +169,28 @@ impl RunFault {
     }
 }
 
+/// Whether an environment is what this version of its spec says; none is a spec that was deleted, or never
+/// there.
+pub fn is_applied(status: Option<&Status>, version: Option<&String>) -> bool {
+    let Some(status) = status else { return version.is_none() };
+    let applied = match version {
+        // One that is paused stays so until a newer upload.
+        Some(_) => matches!(status.state, EnvironmentState::Ready | EnvironmentState::Paused),
+        None => status.state.is_gone(),
+    };
+    applied && status.version.as_ref() == version
+}
+
+/// Whether nobody owes an environment a run: it is what this version of its spec says, or the run of that
+/// version failed or rejected it, and a person or a newer spec begins the next.
+pub fn is_settled(status: Option<&Status>, version: Option<&String>) -> bool {
+    let given_up = |status: &Status| {
+        matches!(status.state, EnvironmentState::Failed | EnvironmentState::Rejected)
+            && status.version.as_ref() == version
+    };
+    is_applied(status, version) || status.is_some_and(given_up)
+}
+
 /// The object that holds an environment's status.
 pub fn status_key(environment: &str) -> String {
     format!("status/{environment}.json")
@@ -187,6 +209,53 @@ mod tests {
         let child = json!({ "Status": "FAILED", "Error": "Conflict", "Cause": lambda }).to_string();
         let fault = RunFault::caught(&json!({ "Error": "States.TaskFailed", "Cause": child }));
         assert_eq!((fault.error.as_str(), fault.message.as_str()), ("Conflict", "ECS cluster (demo) exists"));
+    }
+
+    #[test]
+    fn an_environment_is_settled_once_the_current_version_was_applied_or_given_up() {
+        use EnvironmentState::{Destroyed, Destroying, Failed, Provisioning, Ready, Rejected, Superseded};
+        let version = |text: &str| Some(text.to_owned());
+        let table = [
+            (Ready, version("2"), true, true),
+            (Ready, version("1"), false, false),
+            (Ready, None, false, false),
+            (Failed, version("2"), false, true),
+            (Failed, version("1"), false, false),
+            (Rejected, version("2"), false, true),
+            (Superseded, version("2"), false, false),
+            (Provisioning, version("2"), false, false),
+            (Destroyed, None, false, false),
+        ];
+        let status = |state, version: &Option<String>| Status {
+            environment: "demo".to_owned(),
+            state,
+            at: Timestamp::UNIX_EPOCH,
+            run: "run".to_owned(),
+            version: version.clone(),
+            region: None,
+            begun: Timestamp::UNIX_EPOCH,
+            expires: None,
+            asks: Vec::new(),
+            kept: Vec::new(),
+            remains: Vec::new(),
+            rebuilds: Vec::new(),
+            fault: None,
+            faults: Vec::new(),
+            steps: Vec::new(),
+            outputs: Outputs::default(),
+        };
+        let current = version("2");
+        for (state, of, applied, settled) in table {
+            let status = status(state, &of);
+            let found =
+                (is_applied(Some(&status), current.as_ref()), is_settled(Some(&status), current.as_ref()));
+            assert_eq!(found, (applied, settled), "{state:?} {of:?}");
+        }
+        // The spec was deleted.
+        for (state, settled) in [(Destroyed, true), (Failed, true), (Ready, false), (Destroying, false)] {
+            assert_eq!(is_settled(Some(&status(state, &None)), None), settled, "{state:?}");
+        }
+        assert!(is_settled(None, None) && !is_settled(None, current.as_ref()));
     }
 
     #[test]

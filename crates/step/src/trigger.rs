@@ -12,6 +12,9 @@ pub struct Trigger {
     pub action: Action,
     /// Whether a person or a schedule asked, who want a run even where nothing has changed.
     pub by_hand: bool,
+    /// Whether `sweep` asked, or `finish`, because something may have been missed: what failed isn't begun
+    /// again then.
+    pub swept: bool,
     /// The spec, if it came with the question.
     pub spec: Option<Value>,
 }
@@ -22,6 +25,7 @@ pub struct Trigger {
 pub enum Action {
     /// Make it what its spec says, or take it away if there is none.
     #[default]
+    #[serde(alias = "sweep")]
     Apply,
     /// Say what `apply` would change.
     Plan,
@@ -33,7 +37,7 @@ pub enum Action {
     Expire,
 }
 
-/// What a person writes, or a schedule.
+/// What a person writes, a schedule, `finish` or `sweep`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
@@ -54,11 +58,13 @@ impl Trigger {
                 environment: environment_of(key).ok_or_else(|| format!("{key} holds no spec"))?.to_owned(),
                 action: Action::Apply,
                 by_hand: false,
+                swept: false,
                 spec: None,
             });
         }
         let question = Question::deserialize(input)
             .map_err(|error| format!("the execution's input: {error}; {FORMS}"))?;
+        let swept = input["action"] == "sweep";
         let named = question.spec.as_ref().and_then(|spec| spec.get("name")).and_then(Value::as_str);
         let environment = question.environment.as_deref().or(named);
         Ok(Self {
@@ -66,14 +72,15 @@ impl Trigger {
                 .ok_or_else(|| format!("the execution's input names no environment; {FORMS}"))?
                 .to_owned(),
             action: question.action,
-            by_hand: true,
+            by_hand: !swept,
+            swept,
             spec: question.spec,
         })
     }
 }
 
-/// The environment whose spec an object holds.
-fn environment_of(key: &str) -> Option<&str> {
+/// The environment whose spec an object holds; none if it holds no spec.
+pub fn environment_of(key: &str) -> Option<&str> {
     let (name, ending) = key.strip_prefix("environments/")?.rsplit_once('.')?;
     (["yaml", "yml", "json"].contains(&ending) && !name.contains('/')).then_some(name)
 }
@@ -120,6 +127,12 @@ mod tests {
             let trigger = Trigger::read(&json!({ "environment": "demo", "action": word }));
             assert_eq!(trigger.expect("a trigger").action, action);
         }
+    }
+
+    #[test]
+    fn what_may_have_been_missed_is_asked_for_as_an_event_is() {
+        let trigger = Trigger::read(&json!({ "environment": "demo", "action": "sweep" })).expect("a trigger");
+        assert_eq!((trigger.action, trigger.by_hand, trigger.swept), (Action::Apply, false, true));
     }
 
     #[test]

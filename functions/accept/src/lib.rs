@@ -8,7 +8,6 @@
 //! if a service follows such images.
 
 mod expiry;
-mod lock;
 mod push;
 mod source;
 
@@ -17,12 +16,13 @@ use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::Client as S3;
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
+use lock::Locks;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{Fault, Faults, Spec, Then};
 use step::{
-    Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, read_if_there,
-    status_key, write,
+    Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, is_applied,
+    is_settled, read_if_there, status_key, write,
 };
 
 use source::Source;
@@ -133,9 +133,10 @@ impl Accept {
         run.version.clone_from(&source.version);
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
 
+        let done = if trigger.swept { is_settled } else { is_applied };
         let paused = recorded.is_some_and(|status| status.state == EnvironmentState::Paused);
         let nothing = match trigger.action {
-            Asked::Apply => !trigger.by_hand && applied(status.as_ref(), &source),
+            Asked::Apply => !trigger.by_hand && done(status.as_ref(), source.version.as_ref()),
             // An environment that is gone, or paused, isn't built anew because its time has come.
             Asked::Rebuild => source.text.is_none() || paused,
             Asked::Pause => source.text.is_none(),
@@ -172,7 +173,8 @@ impl Accept {
                 Way::Provision
             }
             (Asked::Expire, text) => {
-                let again = lock::holds(self, environment, &question.execution).await?;
+                let held = self.locks().find(environment).await?;
+                let again = held.is_some_and(|held| held.execution == question.execution);
                 let end = expiry::end(&spec, run.expires, text.is_some(), paused);
                 run.paused = end == Some(Then::Pause);
                 match end {
@@ -186,7 +188,7 @@ impl Accept {
             }
         };
         if way != Way::Plan {
-            if !lock::take(self, environment, &question.execution).await? {
+            if !self.locks().take(environment, &question.execution).await? {
                 return Ok(Verdict { verdict: Way::Held, run, waves: Vec::new() });
             }
             if way == Way::Teardown && source.text.is_some() {
@@ -202,6 +204,10 @@ impl Accept {
             write(&self.s3, &self.bucket, &key, &emptied(&spec)).await?;
         }
         Ok(Verdict { verdict: way, waves: waves(&spec), run })
+    }
+
+    fn locks(&self) -> Locks<'_> {
+        Locks { s3: &self.s3, sfn: &self.sfn, bucket: &self.bucket }
     }
 
     fn run(&self, execution: &str, environment: &str, account: &str) -> Run {
@@ -293,16 +299,6 @@ impl Accept {
 /// tried again at its next time.
 fn emptied(spec: &Spec) -> Spec {
     Spec { schedule: spec.schedule.clone(), expires: spec.expires, ..Spec::empty(&spec.name) }
-}
-
-/// Whether the environment is already what the bucket says. One that is paused stays so until a newer upload.
-fn applied(status: Option<&Status>, source: &Source) -> bool {
-    let Some(status) = status else { return source.text.is_none() };
-    let settled = match source.text {
-        Some(_) => matches!(status.state, EnvironmentState::Ready | EnvironmentState::Paused),
-        None => status.state.is_gone(),
-    };
-    settled && status.version == source.version
 }
 
 /// The services and jobs in waves of batches, and one empty batch of what there is none of: the steps that

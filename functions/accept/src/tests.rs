@@ -129,6 +129,33 @@ async fn an_event_for_a_version_that_is_applied_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_sweep_does_not_begin_again_what_failed_and_an_event_or_a_newer_spec_does() {
+    let status = |version: &str| {
+        let status = json!({ "environment": "demo", "state": "failed", "at": "2026-01-01T00:00:00Z",
+            "run": "earlier", "version": version, "region": "us-east-1" });
+        object("status/demo.json", status.to_string().leak())
+    };
+    let sweep = json!({ "environment": "demo", "action": "sweep" });
+    let cases =
+        [("2", &sweep, Way::Nothing), ("1", &sweep, Way::Provision), ("2", &upload(), Way::Provision)];
+    for (version, input, way) in cases {
+        let rules = [
+            &object("environments/demo.yaml", SPEC),
+            &status(version),
+            &absent(),
+            &puts("locks/"),
+            &puts("status/"),
+            &puts("runs/"),
+        ];
+        assert_eq!(
+            ask(input.clone(), &rules, &[]).await.expect("a verdict").verdict,
+            way,
+            "{version} {input}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_environment_cannot_move_to_another_region() {
     let ready = r#"{ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z", "run": "earlier", "version": "1", "region": "eu-west-1" }"#;
     let rules = [

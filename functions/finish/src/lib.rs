@@ -8,13 +8,14 @@ use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::{Client as S3, error::ProvideErrorMetadata};
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::Timestamp;
+use lock::Locks;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Faults;
 use step::{
-    Action, Asked, Asks, Doing, EnvironmentState, Error, Lock, Operation, Outputs, Progress, Pushed, Rebuild,
-    Result, Run, RunFault, Status, Trigger, asks_prefix, lock_key, pushed_key, read_if_there, spec_keys,
-    status_key, write,
+    Action, Asked, Asks, Doing, EnvironmentState, Error, Operation, Outputs, Progress, Pushed, Rebuild,
+    Result, Run, RunFault, Status, Trigger, asks_prefix, is_applied, pushed_key, read_if_there, spec_keys,
+    spec_version, status_key, write,
 };
 
 /// How often writing what people are asked for is tried, where others write the status too.
@@ -163,7 +164,8 @@ impl Finish {
         let input: Value = serde_json::from_str(&execution.input).unwrap_or_default();
         let Ok(trigger) = Trigger::read(&input) else { return Ok(Finished { state: None }) };
         let environment = trigger.environment;
-        if self.held(&environment, &execution.execution_arn).await?.is_none() {
+        let held = self.locks().find(&environment).await?;
+        if held.is_none_or(|held| held.execution != execution.execution_arn) {
             return Ok(Finished { state: None });
         }
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
@@ -185,9 +187,9 @@ impl Finish {
                 ..earlier
             };
             self.settle(&status).await?;
-            self.free(&execution.execution_arn, &environment, Some(&status)).await?;
+            self.free(&execution.execution_arn, &environment, status.version.as_ref(), Some(&status)).await?;
         } else {
-            self.free(&execution.execution_arn, &environment, None).await?;
+            self.free(&execution.execution_arn, &environment, None, None).await?;
         }
         Ok(Finished { state: Some(EnvironmentState::Failed) })
     }
@@ -201,8 +203,13 @@ impl Finish {
             return Ok(Finished { state: None });
         }
         let Some(run) = ended.run else { return self.not_begun(&ended.input, &ended.execution, fault).await };
-        let steps = self.steps(&run.prefix()).await?;
         let rejected = ended.verdict.as_deref() == Some("rejected");
+        if rejected && self.version(&run.environment).await? != run.version {
+            // A rejected run works without the lock: how a newer spec fares isn't its to overwrite.
+            self.free(&ended.execution, &run.environment, run.version.as_ref(), None).await?;
+            return Ok(Finished { state: Some(EnvironmentState::Superseded) });
+        }
+        let steps = self.steps(&run.prefix()).await?;
         let faults: Option<Faults> =
             if rejected { self.json(&format!("{}faults.json", run.prefix())).await? } else { None };
         let remains = named(&steps, Operation::Plan, Action::Delete);
@@ -257,25 +264,36 @@ impl Finish {
             outputs,
         };
         self.settle(&status).await?;
-        self.free(&ended.execution, &run.environment, Some(&status)).await?;
+        self.free(&ended.execution, &run.environment, status.version.as_ref(), Some(&status)).await?;
         Ok(Finished { state: Some(state) })
     }
 
     /// A run that `accept` refused or could not begin.
     async fn not_begun(&self, input: &Value, execution: &str, fault: Option<RunFault>) -> Result<Finished> {
         let Ok(trigger) = Trigger::read(input) else { return Ok(Finished { state: None }) };
-        let environment = trigger.environment;
+        let (environment, by_hand) = (trigger.environment, trigger.by_hand);
         let state = match &fault {
             Some(fault) if fault.error == "InvalidSpec" => EnvironmentState::Rejected,
             _ => EnvironmentState::Failed,
         };
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
+        let id = execution.rsplit(':').next().unwrap_or_default();
+        // Where `accept` came to begin the run, it wrote down the version.
+        let version = match earlier.as_ref().filter(|status| status.run == id) {
+            Some(begun) => begun.version.clone(),
+            None => self.version(&environment).await?,
+        };
+        if !by_hand && is_applied(earlier.as_ref(), version.as_ref()) {
+            // It came to nothing, and nothing was owed.
+            self.free(execution, &environment, version.as_ref(), earlier.as_ref()).await?;
+            return Ok(Finished { state: earlier.map(|status| status.state) });
+        }
         let status = Status {
             environment: environment.clone(),
             state,
             at: Timestamp::now(),
-            run: execution.rsplit(':').next().unwrap_or_default().to_owned(),
-            version: None,
+            run: id.to_owned(),
+            version,
             region: earlier.as_ref().and_then(|status| status.region.clone()),
             begun: Timestamp::now(),
             expires: earlier.as_ref().and_then(|status| status.expires),
@@ -289,7 +307,7 @@ impl Finish {
             outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
         };
         self.settle(&status).await?;
-        self.free(execution, &environment, Some(&status)).await?;
+        self.free(execution, &environment, status.version.as_ref(), Some(&status)).await?;
         Ok(Finished { state: Some(state) })
     }
 
@@ -315,19 +333,31 @@ impl Finish {
 
     /// Frees the lock if this execution holds it, and starts the next run: if the bucket meanwhile holds another
     /// version than the one carried out, if an image was pushed that services follow, or if the environment's time
-    /// has come while the lock was held.
-    async fn free(&self, execution: &str, environment: &str, status: Option<&Status>) -> Result<()> {
-        let Some(lock) = self.held(environment, execution).await? else { return Ok(()) };
-        let key = lock_key(environment);
-        let freed = self.s3.delete_object().bucket(&self.bucket).key(&key).send().await;
-        freed.doing(|| format!("freeing the lock s3://{}/{key}", self.bucket))?;
+    /// has come while the lock was held. Where nobody holds it, an earlier try may have freed it and come no further.
+    async fn free(
+        &self,
+        execution: &str,
+        environment: &str,
+        version: Option<&String>,
+        status: Option<&Status>,
+    ) -> Result<()> {
+        let held = self.locks().find(environment).await?;
+        let since = held.as_ref().map(|held| held.since);
+        if let Some(held) = held
+            && (held.execution != execution || !self.locks().free(environment, &held).await?)
+        {
+            return Ok(());
+        }
         let current = self.version(environment).await?;
         let pushed: Option<Pushed> = self.json(&pushed_key(environment)).await?;
-        let pushed = current.is_some() && pushed.is_some_and(|pushed| pushed.at > lock.since);
-        let over = |moment: Timestamp| lock.since < moment && moment <= Timestamp::now();
         let is_paused = status.is_some_and(|status| status.state == EnvironmentState::Paused);
-        let input = if current != status.and_then(|status| status.version.clone()) || (pushed && !is_paused) {
+        let meanwhile = |moment: Timestamp| since.is_some_and(|since| since < moment);
+        let pushed = current.is_some() && !is_paused && pushed.is_some_and(|pushed| meanwhile(pushed.at));
+        let over = |moment: Timestamp| meanwhile(moment) && moment <= Timestamp::now();
+        let input = if pushed {
             json!({ "environment": environment })
+        } else if current.as_ref() != version {
+            json!({ "environment": environment, "action": "sweep" })
         } else if status.and_then(|status| status.expires).is_some_and(over) {
             json!({ "environment": environment, "action": "expire" })
         } else {
@@ -342,22 +372,13 @@ impl Finish {
         Ok(())
     }
 
-    /// The lock, if this execution holds it.
-    async fn held(&self, environment: &str, execution: &str) -> Result<Option<Lock>> {
-        let lock: Option<Lock> = self.json(&lock_key(environment)).await?;
-        Ok(lock.filter(|lock| lock.execution == execution))
+    fn locks(&self) -> Locks<'_> {
+        Locks { s3: &self.s3, sfn: &self.sfn, bucket: &self.bucket }
     }
 
     /// The version of the current spec; none if there is none.
     async fn version(&self, environment: &str) -> Result<Option<String>> {
-        for key in spec_keys(environment) {
-            let head = self.s3.head_object().bucket(&self.bucket).key(&key).send().await;
-            let what = || format!("looking at s3://{}/{key}", self.bucket);
-            if let Some(head) = head.unless_absent(&["NotFound", "NoSuchKey"], what)? {
-                return Ok(head.version_id);
-            }
-        }
-        Ok(None)
+        spec_version(&self.s3, &self.bucket, &spec_keys(environment)).await
     }
 
     /// How far each step of a run came, in the order they began.

@@ -19,6 +19,7 @@ const EXECUTION: &str = "arn:aws:states:us-east-1:123456789012:execution:plinth-
 const MINE: &str = r#"{ "execution": "arn:aws:states:us-east-1:123456789012:execution:plinth-environment:run",
     "since": "2026-01-01T00:00:00Z" }"#;
 const OTHERS: &str = r#"{ "execution": "other", "since": "2026-01-01T00:00:00Z" }"#;
+const NOBODYS: &str = "";
 
 /// What stands in the bucket: the lock, and the current spec's version.
 struct World {
@@ -47,7 +48,9 @@ impl World {
                 })
                 .then_output(|| PutObjectOutput::builder().build()),
             freed: mock!(S3::delete_object)
-                .match_requests(|request| request.key() == Some("locks/demo.json"))
+                .match_requests(|request| {
+                    request.key() == Some("locks/demo.json") && request.if_match() == Some("tag")
+                })
                 .then_output(|| DeleteObjectOutput::builder().build()),
             told: mock!(Events::put_events)
                 .match_requests(move |request| {
@@ -62,8 +65,12 @@ impl World {
                         .state_machine_arn()
                         .is_some_and(|arn| arn.ends_with(":stateMachine:plinth-environment"))
                         && request.input().is_some_and(|input| {
-                            [r#"{"environment":"demo"}"#, r#"{"environment":"demo","action":"expire"}"#]
-                                .contains(&input)
+                            [
+                                r#"{"environment":"demo"}"#,
+                                r#"{"environment":"demo","action":"sweep"}"#,
+                                r#"{"environment":"demo","action":"expire"}"#,
+                            ]
+                            .contains(&input)
                         })
                 })
                 .then_output(|| {
@@ -81,9 +88,9 @@ impl World {
         let (lock, version) = (self.lock, self.version);
         let absent = || ErrorMetadata::builder().code("NoSuchKey").build();
         let locked = mock!(S3::get_object)
-            .match_requests(|request| request.key() == Some("locks/demo.json"))
+            .match_requests(move |request| request.key() == Some("locks/demo.json") && !lock.is_empty())
             .then_output(move || {
-                GetObjectOutput::builder().body(ByteStream::from_static(lock.as_bytes())).build()
+                GetObjectOutput::builder().body(ByteStream::from_static(lock.as_bytes())).e_tag("tag").build()
             });
         let earlier = r#"{ "environment": "demo", "state": "provisioning", "at": "2026-01-01T00:00:00Z",
             "run": "run", "version": "1", "region": "eu-west-1",
@@ -105,10 +112,12 @@ impl World {
         let steps = mock!(S3::list_objects_v2).then_output(|| ListObjectsV2Output::builder().build());
         let head = match version {
             Some(version) => mock!(S3::head_object)
+                .match_requests(|request| request.key() == Some("environments/demo.yaml"))
                 .then_output(move || HeadObjectOutput::builder().version_id(version).build()),
             None => mock!(S3::head_object).then_error(move || HeadObjectError::generic(absent())),
         };
-        let s3 = [&locked, &status, &image, &nothing, &steps, &head, &self.put, &self.freed];
+        let no_head = mock!(S3::head_object).then_error(move || HeadObjectError::generic(absent()));
+        let s3 = [&locked, &status, &image, &nothing, &steps, &head, &no_head, &self.put, &self.freed];
         let finish = Finish {
             s3: mock_client!(aws_sdk_s3, RuleMode::MatchAny, &s3),
             sfn: mock_client!(aws_sdk_sfn, RuleMode::MatchAny, [&self.started]),
@@ -209,9 +218,65 @@ async fn an_image_that_was_pushed_meanwhile_is_the_next_run() {
 
 #[tokio::test]
 async fn a_lock_that_another_run_holds_is_left() {
-    let world = World::new(OTHERS, Some("2"), "rejected");
+    let world = World::new(OTHERS, Some("1"), "rejected");
     world.handle(ended("rejected", Some("1"), None)).await.expect("an answer");
     assert_eq!(world.calls(), [1, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_taken_over_meanwhile_is_left_with_the_next_run_to_its_holder() {
+    let mut world = World::new(MINE, Some("2"), "ready");
+    world.freed = mock!(S3::delete_object).then_error(|| {
+        let code = ErrorMetadata::builder().code("PreconditionFailed").build();
+        aws_sdk_s3::operation::delete_object::DeleteObjectError::generic(code)
+    });
+    world.handle(ended("provision", Some("1"), None)).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn what_an_earlier_try_freed_without_starting_the_next_run_is_carried_on() {
+    let world = World::new(NOBODYS, Some("2"), "ready");
+    world.handle(ended("provision", Some("1"), None)).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 0, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_rejected_spec_is_not_told_over_a_newer_one() {
+    let world = World::new(OTHERS, Some("2"), "rejected");
+    let finished = world.handle(ended("rejected", Some("1"), None)).await.expect("an answer");
+    assert_eq!(finished.state, Some(EnvironmentState::Superseded));
+    assert_eq!(world.calls(), [0, 0, 0, 0]);
+}
+
+/// A run that `accept` could not begin.
+fn not_begun(input: &Value) -> Value {
+    json!({ "execution": EXECUTION, "input": input, "fault": fault("Failed") })
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_begun_is_told_with_its_version_and_starts_no_other() {
+    // The status is of this very run; then it is of an earlier one.
+    for (execution, version) in [(EXECUTION, "1"), ("arn:…:execution:plinth-environment:later", "2")] {
+        let mut world = World::new(if version == "1" { MINE } else { NOBODYS }, Some(version), "failed");
+        world.put = mock!(S3::put_object)
+            .match_requests(move |request| {
+                let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+                body.contains(&format!(r#""version":"{version}""#))
+            })
+            .then_output(|| PutObjectOutput::builder().build());
+        let mut input = not_begun(&json!({ "environment": "demo" }));
+        input["execution"] = json!(execution);
+        world.handle(input).await.expect("an answer");
+        assert_eq!(world.calls(), [1, usize::from(version == "1"), 1, 0], "{execution}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_begun_starts_the_one_for_the_spec_that_came_meanwhile() {
+    let world = World::new(MINE, Some("2"), "failed");
+    world.handle(not_begun(&json!({ "environment": "demo" }))).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 1]);
 }
 
 #[tokio::test]

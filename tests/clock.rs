@@ -176,9 +176,9 @@ async fn a_paused_environment_is_at_zero_stays_so_and_wakes_with_its_data() {
     assert_eq!((&paused.version, &paused.outputs), (&status.version, &status.outputs));
     let notes: Vec<&String> = paused.steps.iter().flat_map(|step| &step.notes).collect();
     assert_eq!(notes, ["skipped: jobs, targets and checks (the environment is paused)"]);
-    let (tasks, instances, states) = running(&local).await;
+    let (tasks, instances, databases) = running(&local).await;
     assert_eq!((tasks, instances), (vec![(0, 0), (0, 0)], 0));
-    assert_eq!(states, ["stopped"; 3]);
+    assert_eq!(databases, ["stopped"; 3]);
 
     // The same again, or an event of the same version, changes nothing.
     let since = local.calls_so_far();

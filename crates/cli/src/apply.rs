@@ -54,7 +54,9 @@ fn content_type(key: &str) -> &'static str {
 /// Tells how a run ended: success only if the environment is what its spec says.
 pub(crate) fn ended(file: &str, status: &Status) -> ExitCode {
     println!("\n{} is {}", status.environment, status.state.word());
-    show::beside(status).iter().for_each(|line| println!("{line}"));
+    for line in show::beside(status) {
+        println!("{line}");
+    }
     if status.state != EnvironmentState::Ready {
         println!("{}", show::fault(file, status));
         return ExitCode::FAILURE;

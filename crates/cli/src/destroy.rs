@@ -40,7 +40,9 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
     let before = earlier.map(|status| status.run);
     let status = follow::follow(control_plane, name, None, before.as_deref()).await?;
     println!("\n{name} is {}", status.state.word());
-    show::beside(&status).iter().for_each(|line| println!("{line}"));
+    for line in show::beside(&status) {
+        println!("{line}");
+    }
     if status.state.is_gone() {
         return Ok(ExitCode::SUCCESS);
     }

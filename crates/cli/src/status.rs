@@ -21,7 +21,9 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, json: bool) ->
     println!("  run      {}", status.run);
     println!("  version  {}", status.version.as_deref().unwrap_or("none: the spec was deleted"));
     println!("  region   {}", status.region.as_deref().unwrap_or("none yet"));
-    show::beside(&status).iter().for_each(|line| println!("{line}"));
+    for line in show::beside(&status) {
+        println!("{line}");
+    }
     if let Some(expires) = status.expires {
         println!("  expires  {expires:.0}");
     }

@@ -124,7 +124,7 @@ impl World {
             events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&self.told]),
             bucket: "plinth-bucket".to_owned(),
         };
-        finish.handle(input).await
+        Box::pin(finish.handle(input)).await
     }
 
     /// How often the status was put, the lock freed, the world told and a run started.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ecs::{
     Client,
     types::{
-        AssignPublicIp, AwsVpcConfiguration, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration,
-        LoadBalancer, NetworkConfiguration, PropagateTags, Service, ServiceField, ServiceRegistry, Tag,
+        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, Deployment,
+        DeploymentCircuitBreaker, DeploymentConfiguration, LoadBalancer, NetworkConfiguration, PropagateTags,
+        Service, ServiceField, ServiceRegistry, Tag,
     },
 };
 use spec::Target;
@@ -246,7 +247,8 @@ fn given_up(found: &Service, wanted: &Wanted) -> Option<Field> {
 
 /// What capacity a service on somebody else's instances has is theirs, unless it is Fargate's.
 fn other_capacity(found: &Service, wanted: &Wanted) -> Option<Field> {
-    let providers = found.capacity_provider_strategy().iter().map(|item| item.capacity_provider());
+    let providers =
+        found.capacity_provider_strategy().iter().map(CapacityProviderStrategyItem::capacity_provider);
     let providers: Vec<&str> = providers.collect();
     let found = if providers.is_empty() { "none".to_owned() } else { providers.join(", ") };
     match &wanted.place.provider {

@@ -13,7 +13,8 @@ use lock::{Holder, Locks};
 use serde::Serialize;
 use serde_json::json;
 use step::{
-    Doing, EnvironmentState, Result, Status, environment_of, is_settled, read_if_there, side_by_side, spec_version, status_key,
+    Doing, EnvironmentState, Result, Status, environment_of, is_settled, read_if_there, side_by_side,
+    spec_version, status_key,
 };
 
 /// What `sweep` needs of its surroundings.

@@ -1887,7 +1887,11 @@ def a_function_takes_one_change_at_a_time_and_has_a_policy_only_when_it_says_som
 def who_makes_a_function_passes_its_role_and_reads_its_code_and_its_tags() -> None:
     server.client("s3").create_bucket(Bucket="read")
     server.client("s3").put_object(Bucket="read", Key="a.zip", Body=package("one"))
-    worker, vpc = role("worker"), {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    ec2 = server.client("ec2")
+    network = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=network, CidrBlock="10.77.0.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="made", Description="made", VpcId=network)["GroupId"]
+    worker, vpc = role("worker"), {"SubnetIds": [subnet], "SecurityGroupIds": [group]}
     allowed = [("lambda:CreateFunction", "*"), ("lambda:GetFunction", "*"), ("iam:PassRole", worker),
                ("s3:GetObject", "arn:aws:s3:::read/*"), ("ec2:Describe*", "*")]
     make = {"FunctionName": "made", "Role": worker, "Runtime": "provided.al2023", "Handler": "bootstrap",
@@ -1904,6 +1908,17 @@ def who_makes_a_function_passes_its_role_and_reads_its_code_and_its_tags() -> No
     for reader, key in (("with-all", "TagsError"), ("tag-reader", "Tags")):
         answered = invoke(reader, read)["answered"]
         assert key in answered and len({"Tags", "TagsError"} & set(answered)) == 1, answered
+    # A function's interface holds its subnet, also for a while after it.
+    refused("DependencyViolation", ec2.delete_subnet, SubnetId=subnet)
+    server.control("POST", "scale", {"scale": 1})
+    try:
+        server.client("lambda").delete_function(FunctionName="made")
+        refused("DependencyViolation", ec2.delete_security_group, GroupId=group)
+    finally:
+        server.control("POST", "scale", {"scale": 0})
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_security_group(GroupId=group)
+    ec2.delete_vpc(VpcId=network)
 
 
 def scheduled(group: str, role_arn: str, target: str, expression: str, **more) -> dict:

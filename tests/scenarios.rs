@@ -576,7 +576,6 @@ async fn each_resource_that_takes_its_time_is_waited_for() {
     let things = [
         "NAT gateway",
         "load balancer (slow-inner)",
-        "load balancer (slow-outer)",
         "VPC endpoint",
         "RDS instance",
         "Aurora cluster",
@@ -592,6 +591,28 @@ async fn each_resource_that_takes_its_time_is_waited_for() {
     let missing: Vec<_> =
         things.into_iter().filter(|thing| !waits.iter().any(|wait| wait.contains(thing))).collect();
     assert_eq!(missing, Vec::<&str>::new(), "nothing waited for these: {waits:#?}");
+}
+
+/// Nothing but its own readiness keeps a run from ending before an application load balancer answers.
+#[tokio::test]
+async fn an_application_load_balancer_is_waited_for() {
+    let local = Local::take().await;
+    let spec = "
+apiVersion: plinth/v1
+name: front
+network: { nat: none }
+functions: { index: { package: reportportal-index, environment: { TRAEFIK_SERVICES_URL: 'http://x:1' } } }
+loadBalancers:
+  outer:
+    type: application
+    scheme: internet-facing
+    listeners: { http: { port: 80, default: '${functions.index}' } }
+";
+    local.control("POST", "scale", Some(json!({ "scale": 0.1 })));
+    let waits = waits(&local, "front", spec, None).await;
+    let told = "load balancer (front-outer) is provisioning";
+    assert!(waits.iter().any(|wait| wait.contains(told)), "nothing waited for the balancer: {waits:#?}");
+    local.destroy("front").await;
 }
 
 /// Roles become usable in seconds: what is asked for right after them comes too early.

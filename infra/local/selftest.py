@@ -1751,7 +1751,7 @@ def with_a_scale_databases_take_their_time() -> None:
         instances = rds.describe_db_instances()["DBInstances"]
         return (*[each["Status"] for each in clusters], *[each["DBInstanceStatus"] for each in instances])
 
-    server.control("POST", "scale", {"scale": 0.002})
+    server.control("POST", "scale", {"scale": 0.01})
     try:
         place.cluster()
         place.member()
@@ -1903,9 +1903,9 @@ def who_makes_a_function_passes_its_role_and_reads_its_code_and_its_tags() -> No
         assert missing[0].strip("*") in denied["errorMessage"], denied
     function("with-all", *allowed)
     assert "errorType" not in invoke("with-all", {"call": ["lambda", "create_function"], "with": make})
-    function("tag-reader", ("lambda:GetFunction", "*"), ("lambda:ListTags", "*"))
+    function("code-reader", ("lambda:GetFunction", "*"), ("lambda:ListTags", "*"))
     read = {"call": ["lambda", "get_function"], "with": {"FunctionName": "made"}}
-    for reader, key in (("with-all", "TagsError"), ("tag-reader", "Tags")):
+    for reader, key in (("with-all", "TagsError"), ("code-reader", "Tags")):
         answered = invoke(reader, read)["answered"]
         assert key in answered and len({"Tags", "TagsError"} & set(answered)) == 1, answered
     # A function's interface holds its subnet, also for a while after it.
@@ -2380,7 +2380,7 @@ def a_capacity_provider_grows_its_group_and_is_taken_down_in_order() -> None:
 def with_a_scale_instances_take_their_time() -> None:
     fleet = Fleet("slow-fleet")
     fleet.template()
-    server.control("POST", "scale", {"scale": 0.02})
+    server.control("POST", "scale", {"scale": 0.05})
     try:
         fleet.create(1, 1)
         assert fleet.states() == ["Pending"] and fleet.joined() == []

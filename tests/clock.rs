@@ -237,10 +237,14 @@ async fn databases_and_instances_that_take_their_time_to_stop_and_to_start_are_w
         assert!(local.is_free("pauses").await);
         local.control("POST", "scale", Some(json!({ "scale": 0.03 })));
         local.start(&input).await;
-        for wait in waits {
-            local.waiting("pauses", wait).await;
-        }
         local.status("pauses", is(state)).await;
+        let said = local.said("pauses").await;
+        for wait in waits {
+            assert!(
+                said.iter().any(|message| message.contains(wait)),
+                "nothing waited for \"{wait}\": {said:#?}"
+            );
+        }
     }
     local.control("POST", "scale", Some(json!({ "scale": 0.0 })));
     local.destroy("pauses").await;

@@ -237,19 +237,44 @@ impl Local {
         steps
     }
 
-    /// Waits until a step of the environment's run waits for this.
+    /// Everything that the steps of an environment's latest run have said: what they said before is an earlier
+    /// version of the same object.
     ///
     /// # Panics
-    /// If it doesn't within two minutes.
+    /// If it can't be read.
+    pub async fn said(&self, name: &str) -> BTreeSet<String> {
+        let status: Status = step::read(&self.s3(), BUCKET, &step::status_key(name)).await.expect("a status");
+        let prefix = format!("runs/{name}/{}/steps/", status.run);
+        let listed = self.s3().list_object_versions().bucket(BUCKET).prefix(prefix).send().await;
+        let mut said = BTreeSet::new();
+        for version in listed.expect("versions").versions() {
+            let found = self.s3().get_object().bucket(BUCKET).key(version.key().unwrap_or_default());
+            let found = found.version_id(version.version_id().unwrap_or_default()).send().await;
+            let body = found.expect("a version").body.collect().await.expect("a body").into_bytes();
+            let step: Progress = serde_json::from_slice(&body).expect("progress");
+            said.extend(step.message);
+        }
+        said
+    }
+
+    /// Waits until a step of the environment's run waits for this; or has, if the run is over.
+    ///
+    /// # Panics
+    /// If that takes more than two minutes.
     pub async fn waiting(&self, name: &str, message: &str) {
+        let told = |found: &String| found.contains(message);
         for _ in 0..1200 {
             let steps = self.steps(name).await;
-            if steps.iter().any(|step| step.message.as_ref().is_some_and(|found| found.contains(message))) {
+            if steps.iter().filter_map(|step| step.message.as_ref()).any(told) {
+                return;
+            }
+            let status = step::read::<Status>(&self.s3(), BUCKET, &step::status_key(name)).await;
+            if status.is_ok_and(|status| settled(&status)) && self.said(name).await.iter().any(told) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("no step of {name} waits for \"{message}\"");
+        panic!("{name} said no \"{message}\": {:#?}", self.said(name).await);
     }
 
     /// Starts the machine as a person does in the console.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
-use step::{Action, EnvironmentState, State, Status};
+use step::{Action, EnvironmentState, Status};
 use tests::{BUCKET, Local, MACHINE};
 
 /// One task on Fargate of an image that anybody may pull.
@@ -208,27 +208,14 @@ async fn services_wait_for_what_they_mount_and_for_those_they_come_after() {
 /// What the steps of a run wait for, until it is ready. `image` is pushed when the run asks for it.
 async fn waits(local: &Local, name: &str, spec: &str, image: Option<(&str, &str)>) -> BTreeSet<String> {
     let version = local.upload(name, spec).await;
-    let mut waits = BTreeSet::new();
-    let mut image = image;
-    loop {
-        for step in local.steps(name).await.into_iter().filter(|step| step.status == State::Waiting) {
-            waits.insert(step.message.unwrap_or_default());
-        }
-        if waits.iter().any(|wait| wait.contains("docker push"))
-            && let Some((repository, tag)) = image.take()
-        {
-            local.put_image(repository, tag).await;
-        }
-        let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key(name)).await;
-        if let Ok(status) = status
-            && status.version.as_ref() == Some(&version)
-            && tests::settled(&status)
-        {
-            assert_eq!(status.state, EnvironmentState::Ready, "{:?}", status.fault);
-            return waits;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    if let Some((repository, tag)) = image {
+        local.waiting(name, "docker push").await;
+        local.put_image(repository, tag).await;
     }
+    let settled = |status: &Status| status.version.as_ref() == Some(&version) && tests::settled(status);
+    let status = local.status(name, settled).await;
+    assert_eq!(status.state, EnvironmentState::Ready, "{:?}", status.fault);
+    local.said(name).await
 }
 
 #[tokio::test]
@@ -562,17 +549,8 @@ async fn each_resource_that_takes_its_time_is_waited_for() {
     local.lay_out(&spec);
     local.control("POST", "scale", Some(json!({ "scale": 0.02 })));
     let mut waits = waits(&local, "slow", &spec, None).await;
-    local.delete("slow").await;
-    loop {
-        for step in local.steps("slow").await.into_iter().filter(|step| step.status == State::Waiting) {
-            waits.insert(step.message.unwrap_or_default());
-        }
-        let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key("slow")).await;
-        if status.is_ok_and(|status| status.version.is_none() && tests::settled(&status)) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    local.destroy("slow").await;
+    waits.extend(local.said("slow").await);
     let things = [
         "NAT gateway",
         "load balancer (slow-inner)",

@@ -23,7 +23,8 @@ test: build
 lint: .venv/ready tests/lint/node_modules
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
-	.venv/bin/cfn-lint infra/template.yaml
+	.venv/bin/cfn-lint infra/template.yaml infra/role.yaml infra/events.yaml
+	$(PYTHON) infra/role.py --check
 	for machine in statemachines/*.asl.json; do tests/lint/node_modules/.bin/asl-validator --json-path $$machine || exit 1; done
 	mkdir -p .local && $(PYTHON) tests/lint/machines.py > .local/machines.json && .venv/bin/cfn-lint .local/machines.json
 

@@ -229,6 +229,27 @@ fn sources(folder: &str) -> String {
         .collect()
 }
 
+/// The functions that work in the control plane's own account alone.
+const AT_HOME: [&str; 2] = ["Finish", "Sweep"];
+
+#[test]
+fn every_function_that_builds_may_do_so_in_other_accounts() {
+    let template = file("infra/template.yaml");
+    let (_, policy) = template.split_once("  BuildElsewhere:\n").expect("a policy");
+    let (policy, _) = policy.split_once("\n\n").expect("its end");
+    let functions = template.split("FunctionName: plinth-").skip(1).filter_map(|text| text.lines().next());
+    let logical = |name: &str| {
+        let words = name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
+        words.collect::<String>()
+    };
+    let missing: Vec<String> = functions
+        .map(logical)
+        .filter(|name| !AT_HOME.contains(&name.as_str()))
+        .filter(|name| !policy.contains(&format!("!Ref {name}FunctionRole\n")))
+        .collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
 #[test]
 fn a_functions_role_allows_no_call_that_the_function_does_not_make() {
     let template = file("infra/template.yaml");

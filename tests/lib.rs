@@ -45,11 +45,17 @@ pub const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:pl
 /// inventory; or one of a test's own.
 pub struct Local {
     port: u16,
+    /// Whose root asks: an account's id is its key.
+    key: String,
     /// The SDK's configuration to reach it with, unrestricted.
     pub aws: aws_config::SdkConfig,
     /// The regions whose inventory is taken.
     regions: Vec<String>,
     _turn: Option<MutexGuard<'static, ()>>,
+}
+
+fn root_of(account: &str) -> aws_sdk_s3::config::Credentials {
+    aws_sdk_s3::config::Credentials::new(account, "test", None, None, "test")
 }
 
 /// A server of a test binary.
@@ -91,14 +97,14 @@ impl Local {
     }
 
     async fn at(port: u16, turn: Option<MutexGuard<'static, ()>>) -> Self {
-        let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
+        let credentials = root_of("test");
         let aws = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .region(REGION)
             .credentials_provider(credentials)
             .endpoint_url(format!("http://127.0.0.1:{port}"))
             .load()
             .await;
-        let local = Self { port, aws, regions: vec![REGION.to_owned()], _turn: turn };
+        let local = Self { port, key: "test".to_owned(), aws, regions: vec![REGION.to_owned()], _turn: turn };
         local.control("DELETE", "faults", None);
         local.control("POST", "scale", Some(json!({ "scale": 0.0, "waits": 0.02 })));
         local
@@ -110,6 +116,14 @@ impl Local {
             self.regions.push(region.to_owned());
         }
         self.at_region(region)
+    }
+
+    /// The same server as another account sees it, in this region.
+    pub fn in_account(&self, account: &str, region: &str) -> Self {
+        let aws = self.at_region(region).to_builder();
+        let provider = aws_sdk_s3::config::SharedCredentialsProvider::new(root_of(account));
+        let (key, regions) = (account.to_owned(), vec![region.to_owned()]);
+        Self { port: self.port, key, aws: aws.credentials_provider(provider).build(), regions, _turn: None }
     }
 
     fn at_region(&self, region: &str) -> aws_config::SdkConfig {
@@ -386,7 +400,7 @@ impl Local {
             .args(self.regions.iter().flat_map(|region| ["--region", region]))
             .current_dir(root())
             .env("AWS_ENDPOINT_URL", self.endpoint())
-            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_ACCESS_KEY_ID", &self.key)
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .expect("python");

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import ministack.app as ministack
+from ministack.core.responses import get_account_id
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 from werkzeug.wrappers import Response as WerkzeugResponse
@@ -45,6 +46,8 @@ class Request:
         pairs = [(name, value) for name, values in self.query.items()
                  for value in (values if isinstance(values, list) else [values])]
         headers = {name: value for name, value in self.headers.items() if name.lower() != "content-length"}
+        # moto doesn't know the sessions of roles, nor whose account they are in.
+        headers["x-moto-account-id"] = get_account_id()
         answer = Client(_moto, WerkzeugResponse).open(
             self.path, method=self.method, headers=headers, data=self.body, query_string=pairs)
         return answer.status_code, dict(answer.headers), answer.get_data()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ministack.services import iam
+from ministack.services import eventbridge, iam
 from ministack.services import stepfunctions as sfn
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
@@ -12,6 +12,9 @@ from . import definition, stepfunctions
 def install() -> None:
     _after("AWS::IAM::Role", _permissions_boundary)
     _after("AWS::StepFunctions::StateMachine", _logging)
+    _RESOURCE_HANDLERS["AWS::Events::EventBusPolicy"] = {
+        "create": _allow, "update": lambda _, before, properties, stack, *rest, **named: _allow("", properties, stack),
+        "delete": _forbid}
     machine = _RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
     machine["create"] = _checked(machine["create"])
 
@@ -37,6 +40,23 @@ def _after(kind: str, apply: Callable[[str, dict], None]) -> None:
 def _permissions_boundary(name: str, properties: dict) -> None:
     """https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-role.html"""
     iam._roles[name]["PermissionsBoundary"] = properties.get("PermissionsBoundary")
+
+
+def _allow(_: str, properties: dict, stack: str) -> tuple:
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-events-eventbuspolicy.html"""
+    identity = properties["StatementId"]
+    _forbid(identity, properties)
+    bus = properties.get("EventBusName", "default")
+    policy = eventbridge._event_bus_policies.get(bus) or {"Version": "2012-10-17", "Statement": []}
+    policy["Statement"].append({"Sid": identity, **properties["Statement"]})
+    eventbridge._event_bus_policies[bus] = policy
+    return identity, {}
+
+
+def _forbid(identity: str, properties: dict) -> None:
+    policy = eventbridge._event_bus_policies.get(properties.get("EventBusName", "default"))
+    if policy:
+        policy["Statement"] = [each for each in policy["Statement"] if each["Sid"] != identity]
 
 
 def _logging(arn: str, properties: dict) -> None:

@@ -1,12 +1,15 @@
-"""EventBridge: targets it may not reach, and the dead-letter queue such events go to.
+"""EventBridge: targets it may not reach, the dead-letter queue such events go to, and buses elsewhere.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
 """
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from ministack.core.responses import new_uuid
+from ministack.core.responses import (
+    get_account_id, get_region, new_uuid, set_request_account_id, set_request_region)
 from ministack.services import eventbridge, lambda_svc, sqs, stepfunctions
 
 from . import permissions
@@ -19,7 +22,9 @@ def install() -> None:
 
     def invoke(target: dict, event: dict, rule: dict, view=None) -> None:
         fault = _fault(target, rule)
-        if fault is None:
+        if fault is None and target["Arn"].split(":")[2] == "events":
+            _forward(target["Arn"], event)
+        elif fault is None:
             deliver(target, event, rule, view)
         elif queue := target.get("DeadLetterConfig", {}).get("Arn"):
             view = view or eventbridge._pattern_event_view(event)
@@ -44,6 +49,9 @@ def _fault(target: dict, rule: dict) -> tuple[str, str] | None:
                                             rule["Arn"])
     elif service == "sqs":
         allowed = _queue_takes(arn, rule)
+    elif service == "events":
+        allowed = (permissions.role_allows(target.get("RoleArn", ""), "events:PutEvents", arn)
+                   and _bus_takes(arn, rule))
     else:
         allowed = True
     return None if allowed else ("NO_PERMISSIONS", "The rule is not authorized to call its target")
@@ -53,6 +61,59 @@ def _queue_takes(arn: str, rule: dict) -> bool:
     queue = sqs._queue_by_arn(arn)
     return bool(queue) and permissions.policy_allows(queue["attributes"].get("Policy"), PRINCIPAL,
                                                      "sqs:SendMessage", arn, rule["Arn"])
+
+
+def _bus_takes(arn: str, rule: dict) -> bool:
+    """Whether a bus takes the rule's events: one of another account says so in its policy.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-cross-account.html
+    """
+    region, account, name = arn.split(":")[3], arn.split(":")[4], arn.split("/")[-1]
+    own = get_account_id()
+    if account == own:
+        return True
+    sources = json.loads(rule.get("EventPattern") or "{}").get("source") or []
+    with _as(account, region):
+        policy = eventbridge._event_bus_policies.get(name) or {}
+    return any(_names(statement, own) and _conditioned(statement, sources)
+               for statement in policy.get("Statement", []))
+
+
+def _names(statement: dict, account: str) -> bool:
+    principals = statement.get("Principal", {})
+    named = principals.get("AWS", []) if isinstance(principals, dict) else principals
+    named = [named] if isinstance(named, str) else named
+    return statement.get("Effect") == "Allow" and any(
+        each in ("*", account, f"arn:aws:iam::{account}:root") for each in named)
+
+
+def _conditioned(statement: dict, sources: list) -> bool:
+    wanted = statement.get("Condition", {}).get("StringEquals", {}).get("events:source")
+    return wanted is None or sources == ([wanted] if isinstance(wanted, str) else wanted)
+
+
+@contextmanager
+def _as(account: str, region: str) -> Iterator[None]:
+    before = get_account_id(), get_region()
+    set_request_account_id(account)
+    set_request_region(region)
+    try:
+        yield
+    finally:
+        set_request_account_id(before[0])
+        set_request_region(before[1])
+
+
+def _forward(arn: str, event: dict) -> None:
+    """What is forwarded keeps the account and the region that it comes from, and isn't forwarded once more.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-cross-region.html
+    """
+    region, account, name = arn.split(":")[3], arn.split(":")[4], arn.split("/")[-1]
+    if event.get("forwarded"):
+        return
+    with _as(account, region):
+        eventbridge._dispatch_event({**event, "EventBusName": name, "forwarded": True})
 
 
 def _bury(arn: str, target: dict, rule: dict, event: str, code: str, message: str) -> None:

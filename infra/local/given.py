@@ -38,7 +38,8 @@ def lay_out(text: str) -> list[str]:
 
 
 def _lay_out(spec: dict) -> list[str]:
-    set_request_account_id("")
+    # arn:aws:iam::<account>:role/<name>
+    set_request_account_id((spec.get("role") or "::::").split(":")[4])
     set_request_region(spec.get("region"))
     return [*_network(spec), *_zones(spec), *_cluster(spec), *_balancers(spec), *_issuers(spec)]
 

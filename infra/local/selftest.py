@@ -334,6 +334,47 @@ def what_a_rule_may_not_deliver_is_a_dead_letter() -> None:
 
 
 @check
+def an_account_has_its_own_things_and_forwards_events_to_a_bus_that_takes_them() -> None:
+    def there(service: str):
+        return boto3.client(service, endpoint_url=server.endpoint, region_name="eu-west-1",
+                            aws_access_key_id="222222222222", aws_secret_access_key="test")
+
+    there("ecs").create_cluster(clusterName="theirs")
+    arns = there("ecs").list_clusters()["clusterArns"]
+    assert arns == ["arn:aws:ecs:eu-west-1:222222222222:cluster/theirs"], arns
+    assert not any("theirs" in arn for arn in server.client("ecs").list_clusters()["clusterArns"])
+
+    heard = inbox("heard", {"source": ["aws.ecr"]})
+    bus = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
+    statement = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    forwarder = there("iam").create_role(RoleName="forward", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    there("events").put_rule(Name="images", EventPattern=json.dumps({"source": ["aws.ecr"]}))
+    there("events").put_targets(Rule="images", Targets=[{"Id": "bus", "Arn": bus, "RoleArn": forwarder}])
+    there("ecr").create_repository(repositoryName="far")
+
+    def push(tag: str) -> list[dict]:
+        there("ecr").put_image(repositoryName="far", imageTag=tag, imageManifest=json.dumps({"tag": tag}))
+        time.sleep(0.2)
+        return heard()
+
+    assert push("neither-may") == []
+    allowed = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": bus}
+    there("iam").put_role_policy(RoleName="forward", PolicyName="own", PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [allowed]}))
+    assert push("the-bus-does-not-take-it") == []
+    taken = {"Condition": {"StringEquals": {"events:source": "aws.ecr"}}, "Principal": {"AWS": "222222222222"}}
+    template = {"Resources": {"Policy": {"Type": "AWS::Events::EventBusPolicy", "Properties": {
+        "StatementId": "theirs", "Statement": {**allowed, **taken}}}}}
+    formation = server.client("cloudformation")
+    formation.create_stack(StackName="bus", TemplateBody=json.dumps(template))
+    until(lambda: formation.describe_stacks(StackName="bus")["Stacks"][0]["StackStatus"] == "CREATE_COMPLETE")
+    event, = push("heard")
+    assert (event["account"], event["region"]) == ("222222222222", "eu-west-1"), event
+    assert event["detail"]["image-tag"] == "heard"
+
+
+@check
 def a_functions_role_holds_whichever_emulator_answers() -> None:
     function("reader", ("ecs:ListClusters", "*"))
     assert "errorType" not in invoke("reader", {"call": ["ecs", "list_clusters"]})
@@ -1536,7 +1577,7 @@ def a_file_system_takes_its_targets_once_it_is_there_and_goes_after_them() -> No
     efs, ec2 = server.client("efs"), server.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
-    server.control("POST", "scale", {"scale": 0.01})
+    server.control("POST", "scale", {"scale": 0.05})
     try:
         made = efs.create_file_system(CreationToken="files", Encrypted=True)
         assert made["LifeCycleState"] == "creating" and ":key/" in made["KmsKeyId"]

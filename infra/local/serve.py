@@ -44,7 +44,6 @@ def prepare_environment(port: int, scratch: str) -> None:
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_HOST": "127.0.0.1",
-        "MOTO_ACCOUNT_ID": ACCOUNT,
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         "SFTP_ENABLED": "0",
         "TMPDIR": scratch,

@@ -21,6 +21,9 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, json: bool) ->
     println!("  run      {}", status.run);
     println!("  version  {}", status.version.as_deref().unwrap_or("none: the spec was deleted"));
     println!("  region   {}", status.region.as_deref().unwrap_or("none yet"));
+    if let Some(role) = &status.role {
+        println!("  role     {role}");
+    }
     for line in show::beside(&status) {
         println!("{line}");
     }

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, Faults};
-pub use parse::{SIZE_LIMIT, parse};
+pub use parse::{SIZE_LIMIT, fault_at, parse};
 pub use reference::{Part, Reference, Section, Text, named_services};
 pub use schema::schema;
 pub use section::api::{Api, ApiKind, Period, Quota, Route, UsagePlan};
@@ -70,6 +70,10 @@ pub struct Spec {
     /// The AWS region to build in; the control plane's own where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// The IAM role to build with, for an environment in another account: one that the control plane's parameter
+    /// `BuildRoles` allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Tags for every resource, beside Plinth's own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -157,6 +161,7 @@ impl Spec {
             api_version: ApiVersion::V1,
             name: name.to_owned(),
             region: None,
+            role: None,
             tags: BTreeMap::new(),
             protect: false,
             schedule: None,
@@ -180,6 +185,21 @@ impl Spec {
             apis: BTreeMap::new(),
             dns: BTreeMap::new(),
             checks: Vec::new(),
+        }
+    }
+
+    /// The account of the role to build with; none without one, or if it is no role's ARN.
+    pub fn role_account(&self) -> Option<&str> {
+        let parts: Vec<&str> = self.role.as_deref()?.splitn(6, ':').collect();
+        match parts.as_slice() {
+            ["arn", _, "iam", "", account, name]
+                if account.len() == 12
+                    && account.bytes().all(|digit| digit.is_ascii_digit())
+                    && name.strip_prefix("role/").is_some_and(|name| !name.is_empty()) =>
+            {
+                Some(account)
+            }
+            _ => None,
         }
     }
 }

@@ -31,6 +31,13 @@ pub fn parse(text: &str, name: Option<&str>) -> Result<Spec, Faults> {
     if found.is_empty() { Ok(spec) } else { Err(told(found)) }
 }
 
+/// A fault that only the surroundings of a spec show, with its place in the text.
+pub fn fault_at(text: &str, path: &str, message: String) -> Fault {
+    let steps: Vec<String> = path.split('.').map(str::to_owned).collect();
+    let place = tree::read(text).map_or(Place { line: 1, column: 1 }, |(_, places)| places.of(&steps));
+    Fault { line: place.line, column: place.column, path: path.to_owned(), message }
+}
+
 fn fault(path: &str, Place { line, column }: Place, message: String) -> Faults {
     Faults(vec![Fault { line, column, path: path.to_owned(), message }])
 }

@@ -27,9 +27,9 @@ pub struct Context {
     pub kept: BTreeSet<String>,
     /// When the step's first pass in this run began.
     pub since: Timestamp,
-    /// To make clients from: the run's region, the environment as the app's name.
+    /// To make clients from: the run's region and role, the environment as the app's name.
     pub aws: SdkConfig,
-    /// The same for the control plane's own region.
+    /// The same for the control plane's own region and account.
     pub home: SdkConfig,
 }
 

@@ -7,6 +7,7 @@
 
 mod answer;
 mod asks;
+mod assume;
 mod context;
 mod error;
 mod latency;
@@ -27,6 +28,7 @@ pub mod test;
 
 pub use answer::{Action, Answer, Change, Field, UNKNOWN, compare, compare_key};
 pub use asks::{Asks, asks_key, asks_prefix};
+pub use assume::assume;
 pub use context::Context;
 pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;

@@ -40,6 +40,9 @@ pub struct Run {
     pub region: String,
     /// The account to build in.
     pub account: String,
+    /// The role of that account to build with; none in the control plane's own.
+    #[serde(default)]
+    pub role: Option<String>,
     /// The normalised spec this run carries out; its bucket is the control plane's.
     pub spec: Location,
     /// The version of the object under `environments/` that this run carries out; none when it is

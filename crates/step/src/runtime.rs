@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use spec::Spec;
 
 use crate::{
-    Answer, Asks, Context, Doing, Error, Operation, Progress, Request, Result, Run, State, asks_key,
+    Answer, Asks, Context, Doing, Error, Operation, Progress, Request, Result, Run, State, asks_key, assume,
     spec_version,
 };
 
@@ -40,15 +40,17 @@ where
     lambda_runtime::tracing::init_default_subscriber();
     let config = config().await;
     let s3 = Client::new(&config);
+    let external_id = std::env::var("PLINTH_EXTERNAL_ID")?;
     let pass = service_fn(async |event: LambdaEvent<Request>| {
         let deadline = event.context.deadline();
-        Box::pin(pass(&config, &s3, &handle, event.payload, deadline)).await
+        Box::pin(pass(&config, &external_id, &s3, &handle, event.payload, deadline)).await
     });
     lambda_runtime::run(pass).await
 }
 
 async fn pass<F, Fut>(
     config: &SdkConfig,
+    external_id: &str,
     s3: &Client,
     handle: &F,
     request: Request,
@@ -60,13 +62,14 @@ where
 {
     let run = request.run.clone();
     let home = config.region().map(ToString::to_string).unwrap_or_default();
+    let home = in_region(config, &home, &run.environment);
     let progress = begin(s3, &request).await?;
     let context = Context {
         operation: request.operation,
         state: request.state,
         spec: read::<Spec>(s3, &run.spec.bucket, &run.spec.key).await?,
         aws: in_region(config, &run.region, &run.environment),
-        home: in_region(config, &home, &run.environment),
+        home,
         run: request.run,
         outputs: request.outputs,
         batch: request.batch,
@@ -74,7 +77,8 @@ where
         since: progress.since,
     };
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RESERVE);
-    let result = tokio::time::timeout(left, handle(context)).await.unwrap_or_else(|_| {
+    let work = async { handle(in_account(context, external_id).await?).await };
+    let result = tokio::time::timeout(left, work).await.unwrap_or_else(|_| {
         Err(Error::soon(format!(
             "one pass took more than {} s; the next goes on where it stopped",
             left.as_secs()
@@ -94,6 +98,13 @@ where
     }
     write(s3, &run.spec.bucket, &format!("{}{}", run.prefix(), progress.key()), &progress).await?;
     result.map(|answer| json!({ "output": answer.output, "changes": answer.count(), "kept": answer.kept }))
+}
+
+/// The same with the credentials of the run's role, if it has one.
+async fn in_account(context: Context, external_id: &str) -> Result<Context> {
+    let Some(role) = &context.run.role else { return Ok(context) };
+    let aws = assume(&context.aws, &context.home, role, external_id, &context.run.environment).await?;
+    Ok(Context { aws, ..context })
 }
 
 /// The progress that an earlier pass left, or a new one. What is done begins anew: a rebuild prunes twice, and

@@ -28,6 +28,9 @@ pub struct Status {
     /// The region it is built in; none before a spec was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// The role it is built with; none in the control plane's own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// When the environment expires; never where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
@@ -233,6 +236,7 @@ mod tests {
             run: "run".to_owned(),
             version: version.clone(),
             region: None,
+            role: None,
             begun: Timestamp::UNIX_EPOCH,
             expires: None,
             asks: Vec::new(),

@@ -23,6 +23,7 @@ pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
             id: "run".to_owned(),
             region: "us-east-1".to_owned(),
             account: "123456789012".to_owned(),
+            role: None,
             spec: Location {
                 bucket: "plinth-bucket".to_owned(),
                 key: format!("runs/{}/run/spec.json", spec.name),

@@ -11,6 +11,7 @@ mod expiry;
 mod push;
 mod source;
 
+use aws_config::SdkConfig;
 use aws_sdk_ecr::Client as Ecr;
 use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::Client as S3;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use lock::Locks;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spec::{Fault, Faults, Spec, Then};
+use spec::{Faults, Spec, Then};
 use step::{
     Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, is_applied,
     is_settled, read_if_there, status_key, write,
@@ -108,12 +109,25 @@ pub struct Accept {
     pub sfn: StepFunctions,
     /// To see whose repository an image was pushed to.
     pub ecr: Ecr,
+    /// The same in the accounts of these roles.
+    pub elsewhere: Elsewhere,
     /// To tell the world.
     pub events: Events,
     /// The control plane's bucket.
     pub bucket: String,
     /// The control plane's region.
     pub region: String,
+}
+
+/// The other accounts that environments may be built in.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    /// The roles to build there with.
+    pub roles: Vec<String>,
+    /// What is said when one of them is assumed.
+    pub external_id: String,
+    /// To assume them with.
+    pub aws: SdkConfig,
 }
 
 impl Accept {
@@ -132,6 +146,9 @@ impl Accept {
         let mut run = self.run(&question.execution, environment, account);
         run.version.clone_from(&source.version);
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
+        if let Some(role) = recorded.and_then(|status| status.role.as_ref()) {
+            build_with(&mut run, role);
+        }
 
         let done = if trigger.swept { is_settled } else { is_applied };
         let paused = recorded.is_some_and(|status| status.state == EnvironmentState::Paused);
@@ -161,6 +178,9 @@ impl Accept {
         };
         if let Some(region) = &spec.region {
             run.region.clone_from(region);
+        }
+        if let Some(role) = &spec.role {
+            build_with(&mut run, role);
         }
         run.expires = expiry::moment(&spec, &source);
         let way = match (trigger.action, &source.text) {
@@ -218,6 +238,7 @@ impl Accept {
             id,
             region: self.region.clone(),
             account: account.to_owned(),
+            role: None,
             spec: Location { bucket: self.bucket.clone(), key },
             version: None,
             expires: None,
@@ -234,18 +255,39 @@ impl Accept {
     ) -> std::result::Result<Spec, Faults> {
         let Some(text) = &source.text else { return Ok(Spec::empty(environment)) };
         let spec = spec::parse(text, Some(environment))?;
-        let region = spec.region.as_ref().unwrap_or(&self.region);
-        match recorded.and_then(|status| status.region.as_ref()) {
-            Some(built) if built != region => Err(Faults(vec![Fault {
-                path: "region".to_owned(),
-                line: 1,
-                column: 1,
-                message: format!(
-                    "the environment stands in {built} and can't move to {region}: destroy it first"
+        let mut faults = Vec::new();
+        // One that was never accepted stands nowhere.
+        if let Some(status) = recorded.filter(|status| status.region.is_some()) {
+            let asked = [
+                (
+                    "region",
+                    status.region.as_deref(),
+                    Some(spec.region.as_ref().unwrap_or(&self.region).as_str()),
                 ),
-            }])),
-            _ => Ok(spec),
+                ("role", status.role.as_deref(), spec.role.as_deref()),
+            ];
+            let told = |value: Option<&str>| value.map_or_else(|| "none".to_owned(), str::to_owned);
+            let moved = |(path, built, asked): (&str, Option<&str>, Option<&str>)| {
+                let message = format!(
+                    "the environment stands with the {path} {}, and that can't become {}: destroy it first",
+                    told(built),
+                    told(asked),
+                );
+                (built != asked).then(|| spec::fault_at(text, path, message))
+            };
+            faults.extend(asked.into_iter().filter_map(moved));
         }
+        if let Some(role) = &spec.role
+            && !self.elsewhere.roles.contains(role)
+        {
+            let message = format!(
+                "the control plane may not build with {role}: allow it with the parameter BuildRoles of its \
+                 template, or write one of those allowed ({})",
+                self.elsewhere.roles.join(", "),
+            );
+            faults.push(spec::fault_at(text, "role", message));
+        }
+        if faults.is_empty() { Ok(spec) } else { Err(Faults(faults)) }
     }
 
     async fn status(&self, environment: &str) -> Result<Option<Status>> {
@@ -266,6 +308,7 @@ impl Accept {
             run: run.id.clone(),
             version: run.version.clone(),
             region: Some(run.region.clone()),
+            role: run.role.clone(),
             expires: run.expires,
             fault: None,
             faults: Vec::new(),
@@ -293,6 +336,13 @@ impl Accept {
             _ => Err(Error::Throttled("putting an event on the bus: it was not taken".to_owned())),
         }
     }
+}
+
+/// Has the run build with this role, in its account.
+fn build_with(run: &mut Run, role: &str) {
+    // arn:aws:iam::<account>:role/<name>
+    run.account = role.split(':').nth(4).unwrap_or_default().to_owned();
+    run.role = Some(role.to_owned());
 }
 
 /// What a rebuild takes the environment back to: nothing but its schedules, so that one which fails half-way is

@@ -12,7 +12,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let ecr = aws_sdk_ecr::Client::new(&config);
     let events = aws_sdk_eventbridge::Client::new(&config);
     let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let accept = accept::Accept { s3, sfn, ecr, events, bucket, region };
+    let elsewhere = accept::Elsewhere {
+        roles: std::env::var("PLINTH_BUILD_ROLES")?.split_terminator(',').map(str::to_owned).collect(),
+        external_id: std::env::var("PLINTH_EXTERNAL_ID")?,
+        aws: config,
+    };
+    let accept = accept::Accept { s3, sfn, ecr, elsewhere, events, bucket, region };
     let pass = service_fn(async |event: LambdaEvent<accept::Question>| {
         // arn:aws:lambda:<region>:<account>:function:<name>
         let account = event.context.invoked_function_arn.split(':').nth(4).unwrap_or_default().to_owned();

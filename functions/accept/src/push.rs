@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ecr::config::{Builder, Region};
+use aws_sdk_ecr::{
+    Client as Ecr,
+    config::{Builder, Region},
+};
 use jiff::Timestamp;
 use serde_json::json;
 use step::{
-    CONTROL_PLANE, Doing, ENVIRONMENT, EnvironmentState, Owner, Push, Pushed, Result, pushed_key, write,
+    CONTROL_PLANE, Doing, ENVIRONMENT, EnvironmentState, Owner, Push, Pushed, Result, assume, pushed_key,
+    write,
 };
 
-use crate::{Accept, source};
+use crate::{Accept, Elsewhere, source};
 
 /// Starts a run of the environment whose services follow the image, and answers the environment; none if no
 /// service does. Before that it is written down: a run that is under way may have passed the services by, the new
@@ -47,14 +51,27 @@ async fn tags(accept: &Accept, push: &Push, execution: &str) -> Result<BTreeMap<
     let Push { account, region, repository, .. } = push;
     let partition = execution.split(':').nth(1).unwrap_or("aws");
     let arn = format!("arn:{partition}:ecr:{region}:{account}:repository/{repository}");
+    let ecr = match elsewhere(accept, account, execution) {
+        Some(role) => {
+            let Elsewhere { aws, external_id, .. } = &accept.elsewhere;
+            Ecr::new(&assume(aws, aws, role, external_id, "images").await?)
+        }
+        None => accept.ecr.clone(),
+    };
     // The event may have been forwarded from another region.
     let there = Builder::new().region(Region::new(region.clone()));
-    let listed = accept.ecr.list_tags_for_resource().resource_arn(arn).customize().config_override(there);
+    let listed = ecr.list_tags_for_resource().resource_arn(arn).customize().config_override(there);
     let listed = listed.send().await.unless_absent(&["RepositoryNotFoundException"], || {
         format!("reading the tags of ECR repository ({repository})")
     })?;
     let tags = listed.and_then(|answer| answer.tags).unwrap_or_default();
     Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
+}
+
+/// A role to look into another account with, if one is allowed there.
+fn elsewhere<'a>(accept: &'a Accept, account: &str, execution: &str) -> Option<&'a String> {
+    let is_in = |arn: &str| arn.split(':').nth(4) == Some(account);
+    accept.elsewhere.roles.iter().find(|role| is_in(role)).filter(|_| !is_in(execution))
 }
 
 /// Whether a service of the current spec follows such images. A spec that is wrong follows none.

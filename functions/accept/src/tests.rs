@@ -87,6 +87,11 @@ async fn ask_with(input: Value, s3: &[&Rule], sfn: &[&Rule], ecr: &[&Rule]) -> R
         events: mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&told]),
         bucket: "plinth-bucket".to_owned(),
         region: "us-east-1".to_owned(),
+        elsewhere: Elsewhere {
+            roles: vec![ROLE.to_owned()],
+            external_id: "plinth-bucket".to_owned(),
+            aws: SdkConfig::builder().build(),
+        },
     };
     accept.handle(Question { execution: EXECUTION.to_owned(), input }, "123456789012").await
 }
@@ -152,6 +157,69 @@ async fn a_sweep_does_not_begin_again_what_failed_and_an_event_or_a_newer_spec_d
             way,
             "{version} {input}"
         );
+    }
+}
+
+/// A role that the control plane may build with.
+const ROLE: &str = "arn:aws:iam::210987654321:role/plinth-build";
+
+/// A spec that is built with this role.
+fn with_role(role: &str) -> &'static str {
+    format!("apiVersion: plinth/v1\nname: demo\nrole: {role}\ncluster: {{}}\n").leak()
+}
+
+#[tokio::test]
+async fn a_role_that_is_allowed_says_the_account_and_is_written_down() {
+    let status = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().unwrap_or_default();
+            request.key() == Some("status/demo.json") && String::from_utf8_lossy(body).contains(ROLE)
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    let spec = object("environments/demo.yaml", with_role(ROLE));
+    let rules = [&spec, &absent(), &puts("locks/"), &status, &puts("runs/")];
+    let run = ask(upload(), &rules, &[]).await.expect("a verdict").run;
+    assert_eq!((run.account.as_str(), run.role.as_deref()), ("210987654321", Some(ROLE)));
+}
+
+#[tokio::test]
+async fn an_environment_is_taken_away_with_the_role_that_it_was_built_with() {
+    let ready = json!({ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z", "run": "earlier",
+        "version": "1", "region": "us-east-1", "role": ROLE });
+    let ready = object("status/demo.json", ready.to_string().leak());
+    let rules = [&ready, &absent(), &puts("locks/"), &puts("status/"), &puts("runs/")];
+    let verdict = ask(upload(), &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.role.as_deref()), (Way::Teardown, Some(ROLE)));
+    assert_eq!(verdict.run.account, "210987654321");
+}
+
+#[tokio::test]
+async fn a_role_that_is_not_allowed_and_a_move_to_another_are_refused_at_their_line() {
+    let other = "arn:aws:iam::210987654321:role/admin";
+    let ready = |role: &str| {
+        let status = json!({ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z",
+            "run": "earlier", "version": "1", "region": "us-east-1", "role": role });
+        status.to_string().leak()
+    };
+    for (spec, status, told) in [
+        (with_role(other), None, "BuildRoles"),
+        (with_role(ROLE), Some(ready(other)), "destroy it first"),
+        (SPEC, Some(ready(ROLE)), "can't become none"),
+    ] {
+        let line = if spec == SPEC { 1 } else { 3 };
+        let faults = mock!(S3::put_object)
+            .match_requests(move |request| {
+                let body = request.body().bytes().unwrap_or_default();
+                let faults: Faults = serde_json::from_slice(body).expect("faults");
+                faults.0.iter().all(|fault| fault.line == line && fault.path == "role")
+                    && faults.to_string().contains(told)
+            })
+            .then_output(|| PutObjectOutput::builder().build());
+        let mut rules = vec![object("environments/demo.yaml", spec)];
+        rules.extend(status.map(|status| object("status/demo.json", status)));
+        rules.extend([absent(), faults]);
+        let rules: Vec<&Rule> = rules.iter().collect();
+        assert_eq!(ask(upload(), &rules, &[]).await.expect("a verdict").verdict, Way::Rejected);
     }
 }
 

@@ -240,8 +240,11 @@ impl Finish {
             rebuilds.drain(..rebuilds.len().saturating_sub(REBUILDS));
         }
         // A rejected spec has no region of its own: the environment stays where it was accepted.
-        let region =
-            if rejected { earlier.and_then(|status| status.region) } else { Some(run.region.clone()) };
+        let (region, role) = if rejected {
+            earlier.map(|status| (status.region, status.role)).unwrap_or_default()
+        } else {
+            (Some(run.region.clone()), run.role.clone())
+        };
         let status = Status {
             environment: run.environment.clone(),
             state,
@@ -249,6 +252,7 @@ impl Finish {
             run: run.id.clone(),
             version: run.version.clone(),
             region,
+            role,
             expires: run.expires,
             begun: begun.unwrap_or_else(Timestamp::now),
             fault: match state {
@@ -295,6 +299,7 @@ impl Finish {
             run: id.to_owned(),
             version,
             region: earlier.as_ref().and_then(|status| status.region.clone()),
+            role: earlier.as_ref().and_then(|status| status.role.clone()),
             begun: Timestamp::now(),
             expires: earlier.as_ref().and_then(|status| status.expires),
             fault,

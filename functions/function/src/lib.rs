@@ -79,19 +79,19 @@ struct Clients {
     ecr: Ecr,
     /// In the run's region.
     s3: S3,
-    /// In the control plane's region.
+    /// In the control plane's region and account.
     packages: S3,
 }
 
-/// One pass. `home` is the control plane's region.
-pub async fn handle(context: Context, home: String) -> Result<Answer> {
+/// One pass.
+pub async fn handle(context: Context) -> Result<Answer> {
     let clients = Clients {
         lambda: Lambda::new(&context.aws),
         elb: Elb::new(&context.aws),
         logs: Logs::new(&context.aws),
         ecr: Ecr::new(&context.aws),
         s3: S3::new(&context.aws),
-        packages: S3::new(&step::in_region(&context.aws, &home, &context.run.environment)),
+        packages: S3::new(&context.home),
     };
     match context.operation {
         Operation::Plan => plan(&clients, &context).await,

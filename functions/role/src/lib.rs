@@ -33,14 +33,24 @@ const EXISTS: [&str; 1] = ["EntityAlreadyExists"];
 /// What IAM answers when something must go first.
 const IN_USE: [&str; 1] = ["DeleteConflict"];
 
-/// One pass. `boundary` is the ARN of the permissions boundary that every role and user is made with.
+/// One pass. `boundary` is the ARN of the permissions boundary that every role and user is made with in the control
+/// plane's own account.
 pub async fn handle(context: Context, boundary: String) -> Result<Answer> {
     let iam = Client::new(&context.aws);
+    let boundary = match &context.run.role {
+        Some(_) => boundary_elsewhere(&context),
+        None => boundary,
+    };
     match context.operation {
         Operation::Plan => plan(&iam, &context, &boundary).await,
         Operation::Ensure => ensure(&iam, &context, &boundary).await,
         Operation::Prune => prune(&iam, &context).await,
     }
+}
+
+/// The boundary in another account: `infra/role.yaml` makes it beside the role to build with.
+fn boundary_elsewhere(context: &Context) -> String {
+    format!("arn:{}:iam::{}:policy/plinth/plinth-boundary", context.partition(), context.run.account)
 }
 
 async fn ensure(iam: &Client, context: &Context, boundary: &str) -> Result<Answer> {

@@ -41,6 +41,7 @@ pub(crate) fn faults(spec: &Spec, name: Option<&str>, places: &Places) -> Vec<Fo
     let mut check = Check { spec, places, found: Vec::new() };
     object_name(&mut check, name);
     region(&mut check);
+    role(&mut check);
     tags(&mut check);
     schedule::check(&mut check);
     expires::check(&mut check);
@@ -86,6 +87,16 @@ fn region(check: &mut Check<'_>) {
     let number = parts.next_back().is_some_and(|part| part.parse::<u8>().is_ok());
     if !(country && number && parts.clone().count() > 0 && parts.all(letters)) {
         check.fault(&["region"], format!("\"{region}\" is no AWS region; write one such as eu-west-1"));
+    }
+}
+
+fn role(check: &mut Check<'_>) {
+    let Some(role) = &check.spec.role else { return };
+    if check.spec.role_account().is_none() {
+        check.fault(
+            &["role"],
+            format!("\"{role}\" is no ARN of a role; write one such as arn:aws:iam::123456789012:role/plinth-build"),
+        );
     }
 }
 

@@ -45,6 +45,7 @@ fn every_fault_of_meaning_is_told_at_once_with_its_place() {
 apiVersion: plinth/v1
 name: demo
 region: europe
+role: admin
 network: { cidr: 10.0.0.0/16, public: [10.0.0.0/24], private: [10.1.0.0/24, 10.0.0.128/25], endpoints: [s3, s3] }
 secrets:
   Key: {}

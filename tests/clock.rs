@@ -24,11 +24,16 @@ services:
     )
 }
 
-/// The schedule of an environment's end, as Scheduler tells of it: when it is due, and what it asks.
+/// The schedule of an environment's end.
 fn schedule(local: &Local, name: &str) -> Option<(String, Value)> {
+    scheduled(local, name, "expire")
+}
+
+/// A schedule of an environment, as Scheduler tells of it: when it is due, and what it asks.
+fn scheduled(local: &Local, name: &str, schedule: &str) -> Option<(String, Value)> {
     let group = format!("plinth-{name}");
     let output = Command::new(tests::aws())
-        .args(["scheduler", "get-schedule", "--name", "expire", "--group-name", &group])
+        .args(["scheduler", "get-schedule", "--name", schedule, "--group-name", &group])
         .env("AWS_ENDPOINT_URL", local.endpoint())
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", "test")
@@ -267,4 +272,57 @@ async fn an_environment_that_is_to_pause_in_the_end_is_woken_by_hand_and_stays_u
     assert_eq!(schedule(&local, "rests").expect("a schedule").0, due);
     local.status("rests", is(EnvironmentState::Ready)).await;
     local.destroy("rests").await;
+}
+
+/// What is rebuilt: with data that is protected, and with names that don't come free at once.
+fn renewed(rest: &str) -> String {
+    format!(
+        "
+apiVersion: plinth/v1
+name: renewed
+network: {{ zones: 2, nat: none }}
+key: {{}}
+secrets: {{ login: {{ generate: {{ username: app }} }}, token: {{ generate: {{}} }} }}
+services:
+  app: {{ image: nginx:1, environment: {{ TOKEN: '${{secrets.token}}', DATABASE: '${{databases.main.host}}' }} }}
+{rest}
+"
+    )
+}
+
+#[tokio::test]
+async fn a_rebuild_by_the_clock_keeps_what_is_protected_and_its_schedule_follows_the_spec() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    let database = |protect: bool| {
+        format!(
+            "databases: {{ main: {{ engine: mysql, credentials: '${{secrets.login}}', finalSnapshot: false, \
+             protect: {protect} }} }}\n"
+        )
+    };
+    let status =
+        local.ready("renewed", &renewed(&(database(true) + "schedule: { rebuild: rate(1 minute) }"))).await;
+    let (expression, input) = scheduled(&local, "renewed", "rebuild").expect("a schedule");
+    assert_eq!(
+        (expression.as_str(), &input),
+        ("rate(1 minute)", &json!({ "environment": "renewed", "action": "rebuild" }))
+    );
+
+    let rebuilt = |status: &Status| status.state == EnvironmentState::Ready && !status.rebuilds.is_empty();
+    let after = local.status("renewed", rebuilt).await;
+    assert_eq!(after.rebuilds[0].run, after.run);
+    assert_ne!(after.run, status.run);
+    assert_eq!(after.version, status.version);
+    assert_eq!(after.outputs.databases, status.outputs.databases);
+    let token = |status: &Status| status.outputs.secrets["token"].arn.clone();
+    assert_eq!(token(&after), token(&status), "its name was taken, and it was restored");
+
+    let moved = "schedule: { rebuild: 'cron(0 5 ? * MON-FRI *)', timezone: Europe/London }";
+    local.ready("renewed", &renewed(&(database(true) + moved))).await;
+    let (expression, _) = scheduled(&local, "renewed", "rebuild").expect("a schedule");
+    assert_eq!(expression, "cron(0 5 ? * MON-FRI *)");
+    local.ready("renewed", &renewed(&database(false))).await;
+    assert_eq!(scheduled(&local, "renewed", "rebuild"), None);
+    local.destroy("renewed").await;
+    local.same(&before);
 }

@@ -11,7 +11,7 @@ from ministack.core.router import detect_service, extract_access_key_id
 
 from . import faults
 
-READS = ("BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate", "Validate")
+READS = ("AssumeRole", "BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate", "Validate")
 
 
 @dataclass

@@ -525,6 +525,54 @@ const STATE: usize = 256 * 1024;
 const EVENTS: usize = 25_000;
 
 #[tokio::test]
+async fn an_older_spec_uploaded_again_is_gone_back_to() {
+    let local = Local::take().await;
+    let older = small("older", "");
+    let built = local.ready("older", &older).await;
+    let newer = small("older", "desired: 2").replace("  app:", "  more: { image: nginx:1 }\n  app:");
+    local.ready("older", &newer).await;
+    let status = local.ready("older", &older).await;
+    assert_eq!(status.outputs, built.outputs);
+    assert_eq!(local.plan(&older).await, []);
+    assert!(!local.standing("older").iter().any(|found| found.contains("services.more")));
+    local.destroy("older").await;
+}
+
+#[tokio::test]
+async fn an_environment_is_taken_away_from_any_state_and_twice() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    local.upload("parts", &waiting("parts")).await;
+    local.waiting("parts", "secrets.key has no value").await;
+    local.destroy("parts").await;
+    local.same(&before);
+
+    // From a failure, of which most was built.
+    local.control("POST", "exits", Some(json!({ "family": "parts-once-job", "code": 1 })));
+    let spec = small("parts", "") + "jobs: { once: { image: nginx:1, after: [app] } }\n";
+    assert_eq!(local.apply("parts", &spec).await.state, EnvironmentState::Failed);
+    local.destroy("parts").await;
+    local.same(&before);
+
+    // From a teardown that was aborted half-way.
+    local.ready("parts", &small("parts", "")).await;
+    local.control("POST", "scale", Some(json!({ "scale": 0.05 })));
+    local.delete("parts").await;
+    let going = local.status("parts", |status| status.state == EnvironmentState::Destroying).await;
+    let execution = MACHINE.replace("stateMachine", "execution") + ":" + &going.run;
+    local.sfn().stop_execution().execution_arn(&execution).send().await.expect("a stop");
+    local.status("parts", |status| status.state == EnvironmentState::Failed).await;
+    local.control("POST", "scale", Some(json!({ "scale": 0.0 })));
+    for _ in 0..2 {
+        assert!(local.is_free("parts").await);
+        let execution = local.start(&json!({ "environment": "parts" })).await;
+        assert_eq!(local.ended(&execution).await, "SUCCEEDED");
+        local.status("parts", |status| status.state == EnvironmentState::Destroyed).await;
+        local.same(&before);
+    }
+}
+
+#[tokio::test]
 async fn two_hundred_services_take_less_than_a_fifth_of_what_a_run_may_take() {
     let local = Local::take().await;
     let service = |number| format!("  service-{number:03}: {{ image: nginx:1 }}");

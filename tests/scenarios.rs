@@ -194,14 +194,17 @@ async fn services_wait_for_what_they_mount_and_for_those_they_come_after() {
     let local = Local::take().await;
     local.control("POST", "scale", Some(json!({ "scale": 0.05 })));
     local.upload("stores", STORES).await;
-    for thing in ["EFS file system (stores-data) is creating", "mount targets", "ECS service (stores-base)"] {
+    for thing in ["mount targets", "ECS service (stores-base)"] {
         local.waiting("stores", thing).await;
         let services = aws_sdk_ecs::Client::new(&local.aws);
         let listed = services.list_services().cluster("stores").send().await.expect("services");
         assert!(!listed.service_arns().iter().any(|arn| arn.ends_with("/stores-app")), "before {thing}");
     }
-    local.waiting("stores", "ECS service (stores-app)").await;
     local.status("stores", tests::settled).await;
+    let said = local.said("stores").await;
+    for thing in ["EFS file system (stores-data) is creating", "ECS service (stores-app)"] {
+        assert!(said.iter().any(|message| message.contains(thing)), "nothing waited for {thing}: {said:#?}");
+    }
     local.destroy("stores").await;
 }
 

@@ -27,6 +27,9 @@ pub struct Repository {
     /// Whether destroying the environment deletes the repository with the images in it. Without it,
     /// a repository that holds images stands in the way.
     pub force_delete: bool,
+    /// Whether it may be deleted with all its images, and made anew under its name, where the environment's key is
+    /// another than the one that encrypts it.
+    pub replace: bool,
 }
 
 impl Default for Repository {
@@ -38,6 +41,7 @@ impl Default for Repository {
             keep: None,
             untagged: None,
             force_delete: false,
+            replace: false,
         }
     }
 }

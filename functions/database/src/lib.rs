@@ -135,8 +135,8 @@ struct Wanted {
     address: String,
     /// The identifier in RDS.
     name: String,
-    /// Whether the spec gives that.
-    named: bool,
+    /// The one that the spec gives.
+    given: Option<String>,
     engine: Engine,
     /// The version, or how it begins.
     version: Option<String>,
@@ -210,7 +210,7 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
     Ok(Wanted {
         key: key.to_owned(),
         name,
-        named: database.name.is_some(),
+        given: database.name.clone(),
         engine: database.engine,
         version: database.version.clone(),
         class: class(&address, database)?,

@@ -75,7 +75,7 @@ pub(crate) fn settle(context: &Context, standing: &Standing, wanted: &mut Wanted
     let named = match chosen {
         Some(chosen) => ours[chosen].name.to_owned(),
         None if ours.is_empty() => wanted.name.clone(),
-        None if wanted.named => free(wanted, &ours)?,
+        None if wanted.given.is_some() => free(wanted, &ours)?,
         None => name(&candidates),
     };
     if chosen.is_some_and(|chosen| ours[chosen].is_replaced()) {
@@ -128,8 +128,8 @@ fn misfit(found: &Settled<'_>, wanted: &Wanted) -> Option<Error> {
     if found.engine != wanted.engine.word() {
         return refuse("engine", found.engine, wanted.engine.word());
     }
-    if wanted.named && found.name != wanted.name {
-        return refuse("name", found.name, &wanted.name);
+    if let Some(given) = wanted.given.as_ref().filter(|given| *given != found.name) {
+        return refuse("name", found.name, given);
     }
     // What a restored database holds is its snapshot's affair.
     if let Some(asked) = &wanted.database

@@ -645,7 +645,6 @@ async fn what_would_cost_the_data_is_refused() {
         (plain().storage_encrypted(false).build(), PLAIN, "encryption is none"),
         (plain().set_tag_list(Some(own_key)).build(), key.as_str(), "key is arn:aws:kms"),
         (plain().build(), "name: other, engine: postgres", "name is demo-main"),
-        (plain().build(), AURORA, "engine is postgres"),
         (plain().build(), AURORA, "`replace: true` there: an empty one takes its place"),
     ] {
         let rules = standing_rules(Vec::new(), vec![found]);

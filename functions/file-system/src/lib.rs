@@ -176,12 +176,11 @@ async fn ensure_one(
     let place = settle(context, standing, &mut wanted)?;
     let wanted = &wanted;
     let group = security_group::ensure(ec2, context, &wanted.group).await?;
-    let found = match place.found {
-        Some(found) => found.clone(),
-        None => {
-            create(efs, wanted).await?;
-            find(efs, context, &wanted.name).await?.ok_or_else(|| young(wanted))?
-        }
+    let found = if let Some(found) = place.found {
+        found.clone()
+    } else {
+        create(efs, wanted).await?;
+        find(efs, context, &wanted.name).await?.ok_or_else(|| young(wanted))?
     };
     // Neither mount targets nor access points are made before it is there.
     available(&found, wanted)?;

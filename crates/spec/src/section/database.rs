@@ -9,6 +9,7 @@ use crate::{Duration, Text};
 /// subnets, open to the environment's services alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Database {
     /// The identifier in RDS; `<environment>-<address>` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

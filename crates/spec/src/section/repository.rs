@@ -8,6 +8,7 @@ use crate::Duration;
 /// An ECR repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Repository {
     /// The repository's name; `<environment>-<address>` where absent.
     #[serde(skip_serializing_if = "Option::is_none")]

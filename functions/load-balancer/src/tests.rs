@@ -315,7 +315,10 @@ async fn a_balancer_of_another_scheme_is_replaced_the_new_one_before_the_old() {
     let group = mock!(Elb::create_target_group)
         .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
     let [own, ours] = rules(own_rules());
-    let elb = elb(&[&known, &absent, &no_group, &tags(), &create, &unfiltered, &group]);
+    let none = mock!(Elb::describe_target_groups)
+        .match_requests(|request| request.names().is_empty())
+        .then_output(|| DescribeTargetGroupsOutput::builder().build());
+    let elb = elb(&[&known, &absent, &none, &no_group, &tags(), &create, &unfiltered, &group]);
     let ec2 = ec2(&[&groups(true), &own, &ours]);
     let planned = target_less(plan(&elb, &ec2, &context(Operation::Plan)).await);
     let created = Change::create(ADDRESS).with("name", instead());

@@ -1,7 +1,7 @@
 //! An environment's life after it was created, on AWS on this machine: what is protected, what is left, what
 //! people are asked to do, and how long a rebuild takes.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use step::{Action, EnvironmentState, Rebuild, Status};
@@ -167,4 +167,177 @@ async fn a_rebuild_says_how_long_it_took() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     local.destroy("anew").await;
+}
+
+/// A database of this engine.
+fn engine(name: &str, engine: &str, rest: &str) -> String {
+    format!(
+        "
+apiVersion: plinth/v1
+name: {name}
+network: {{ nat: none }}
+secrets: {{ login: {{ generate: {{ username: app }}, recovery: 0d }} }}
+databases: {{ main: {{ engine: {engine}, credentials: '${{secrets.login}}'{rest} }} }}
+services: {{ app: {{ image: nginx:1, environment: {{ HOST: '${{databases.main.host}}' }} }} }}
+"
+    )
+}
+
+/// Applies what can't be had without losing data: it is refused, and nothing is written.
+async fn refused(local: &Local, name: &str, spec: &str, reason: &str) {
+    let since = local.calls_so_far();
+    let status = local.apply(name, spec).await;
+    assert_eq!(status.state, EnvironmentState::Failed);
+    let message = status.fault.expect("a fault").message;
+    assert!(message.contains(reason) && message.contains("`replace: true`"), "{message}");
+    assert_eq!(local.writes(since), Vec::<String>::new());
+}
+
+/// Applies a spec, and once more, when nothing is left to be done.
+async fn settles(local: &Local, name: &str, spec: &str) -> Status {
+    let status = local.ready(name, spec).await;
+    let since = local.calls_so_far();
+    local.ready(name, &format!("{spec}\n# again\n")).await;
+    assert_eq!(local.writes(since), Vec::<String>::new());
+    assert_eq!(local.plan(spec).await, []);
+    status
+}
+
+/// What is planned of an address.
+async fn planned(local: &Local, spec: &str, address: &str) -> Vec<Action> {
+    let planned = local.plan(spec).await;
+    planned.iter().filter(|change| change.address == address).map(|change| change.action).collect()
+}
+
+#[tokio::test]
+async fn another_engine_is_refused_unless_the_spec_says_that_the_database_may_be_replaced() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    let first = local.ready("engines", &engine("engines", "mysql", "")).await;
+    refused(&local, "engines", &engine("engines", "postgres", ""), "its engine is mysql").await;
+
+    let spec = engine("engines", "postgres", ", replace: true, finalSnapshot: false");
+    assert_eq!(planned(&local, &spec, "databases.main").await, [Action::Delete, Action::Create]);
+    let since = local.calls_so_far();
+    let status = settles(&local, "engines", &spec).await;
+    let made = order(&local, since, &["CreateDBInstance", "DeleteDBInstance"]);
+    assert_eq!(made, ["CreateDBInstance", "DeleteDBInstance"]);
+    let (old, new) = (&first.outputs.databases["main"], &status.outputs.databases["main"]);
+    assert!(new.host != old.host && new.port == 5432, "{new:?}");
+    let inventory = local.inventory();
+    let standing: Vec<_> = inventory.as_array().into_iter().flatten().collect();
+    let databases: Vec<_> = standing.iter().filter(|record| record["kind"] == "database").collect();
+    assert_eq!(databases.len(), 1);
+    assert_eq!(databases[0]["settings"]["Engine"], "postgres");
+    let snapshots = snapshots(&local);
+    assert!(snapshots.contains("engines-main-final-"), "{snapshots}");
+
+    // What has taken its place stays, whether it might be replaced or not.
+    let since = local.calls_so_far();
+    local.ready("engines", &engine("engines", "postgres", ", finalSnapshot: false")).await;
+    assert_eq!(local.writes(since), Vec::<String>::new());
+    local.destroy("engines").await;
+    local.same(&before);
+}
+
+/// What RDS says of the snapshots that people keep.
+fn snapshots(local: &Local) -> String {
+    let listed = Command::new(tests::aws())
+        .args(["rds", "describe-db-snapshots", "--snapshot-type", "manual"])
+        .args(["--endpoint-url", &local.endpoint(), "--region", "us-east-1"])
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .output();
+    String::from_utf8_lossy(&listed.expect("an answer").stdout).into_owned()
+}
+
+/// The calls of these names that were made, in their order.
+fn order(local: &Local, since: u64, names: &[&str]) -> Vec<String> {
+    let calls = local.calls(since);
+    let actions = calls.iter().filter(|call| call["function"].is_string() && call["error"].is_null());
+    let actions = actions.filter_map(|call| call["action"].as_str());
+    actions.filter(|action| names.contains(action)).map(str::to_owned).collect()
+}
+
+/// A balancer with a private name, and what it consists of.
+fn faces(balancer: &str, rest: &str) -> String {
+    format!(
+        "
+apiVersion: plinth/v1
+name: faces
+network: {{ nat: none }}
+loadBalancers:
+  front: {{ {balancer}, listeners: {{ main: {{ port: 80, default: '${{services.app}}' }} }} }}
+services: {{ app: {{ image: nginx:1, ports: [80] }} }}
+dns: {{ in.faces.test: {{ private: true, records: {{ app: '${{loadBalancers.front}}' }} }} }}
+{rest}
+"
+    )
+}
+
+#[tokio::test]
+async fn a_balancer_that_becomes_another_is_replaced_the_new_one_before_the_old_goes() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    local.ready("faces", &faces("type: application, scheme: internet-facing", "")).await;
+    let api = "apis: { qa: { link: '${loadBalancers.front}', routes: { GET /: {} } } }";
+    for (balancer, rest, name) in [
+        ("type: application, scheme: internal", "", None),
+        ("type: network, scheme: internal", api, Some("faces-front")),
+        ("type: network, scheme: internal, name: faces-other", api, Some("faces-other")),
+    ] {
+        let spec = faces(balancer, rest);
+        let changes = planned(&local, &spec, "loadBalancers.front").await;
+        let since = local.calls_so_far();
+        let status = settles(&local, "faces", &spec).await;
+        let made = order(&local, since, &["CreateLoadBalancer", "DeleteLoadBalancer"]);
+        assert_eq!(changes, [Action::Delete, Action::Create], "{balancer}");
+        assert_eq!(made, ["CreateLoadBalancer", "DeleteLoadBalancer"], "{balancer}");
+        let inventory = local.inventory();
+        let names = names(&inventory, "load-balancer");
+        assert_eq!(names.len(), 1, "{names:?}");
+        assert!(name.is_none_or(|name| names == [name]), "{names:?}");
+        let records = inventory.as_array().expect("records").iter();
+        let of = |kind: &str| records.clone().filter(|record| record["kind"] == kind).collect::<Vec<_>>();
+        assert_eq!((of("target-group").len(), of("listener").len()), (1, 1));
+        let host = &status.outputs.load_balancers["front"].host;
+        let aliases: Vec<_> = of("dns-record")
+            .into_iter()
+            .map(|record| record["settings"]["AliasTarget"]["DNSName"].to_string().to_lowercase())
+            .filter(|alias| alias != "null")
+            .collect();
+        let leads = |alias: &String| alias.contains(&host.to_lowercase());
+        assert!(!aliases.is_empty() && aliases.iter().all(leads), "{host}: {aliases:?}");
+        assert_eq!(of("vpc-link").len(), usize::from(!rest.is_empty()));
+    }
+    local.destroy("faces").await;
+    local.same(&before);
+}
+
+#[tokio::test]
+async fn a_file_system_that_a_key_is_to_encrypt_is_refused_unless_it_may_be_replaced() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    let spec = "
+apiVersion: plinth/v1
+name: sealed
+network: { nat: none }
+fileSystems: { data: { accessPoints: { app: { path: /app, owner: '1000:1000' } } } }
+";
+    let first = local.ready("sealed", spec).await;
+    let sealed = format!("{spec}key: {{}}\n");
+    refused(&local, "sealed", &sealed, "EFS can't change that").await;
+    let replaced = sealed.replace("{ data: {", "{ data: { replace: true,");
+    assert_eq!(planned(&local, &replaced, "fileSystems.data").await, [Action::Delete, Action::Create]);
+    let since = local.calls_so_far();
+    let status = settles(&local, "sealed", &replaced).await;
+    let made = order(&local, since, &["CreateFileSystem", "DeleteFileSystem"]);
+    assert_eq!(made, ["CreateFileSystem", "DeleteFileSystem"]);
+    let id = &status.outputs.file_systems["data"].id;
+    assert_ne!(id, &first.outputs.file_systems["data"].id);
+    let inventory = local.inventory();
+    assert_eq!(names(&inventory, "file-system"), [id]);
+    assert_eq!(names(&inventory, "access-point").len(), 1);
+    local.destroy("sealed").await;
+    local.same(&before);
 }

@@ -16,6 +16,7 @@ mod name;
 mod outputs;
 mod progress;
 mod push;
+mod replace;
 mod request;
 mod runtime;
 mod side_by_side;
@@ -41,6 +42,7 @@ pub use outputs::{
 };
 pub use progress::{Progress, State};
 pub use push::{Push, Pushed, pushed_key};
+pub use replace::{Candidate, Choice, REPLACED, choose, instead_of};
 pub use request::{Location, Operation, Request, Run};
 pub use runtime::{config, in_region, read, read_if_there, run, spec_keys, write};
 pub use side_by_side::side_by_side;

@@ -13,11 +13,11 @@ use step::{
 };
 
 use crate::{
-    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Settled, Standing, USABLE, Wanted, available,
-    changing,
+    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Standing, USABLE, Wanted, available, changing,
     credentials::{self, Credentials},
-    days, groups, instance, is_stopped, made, other_state, refuse_other, retag, since, snapshot, tag_list,
-    tags, tags_of,
+    days, groups, instance, is_stopped, made, other_state,
+    place::Settled,
+    retag, since, snapshot, tag_list, tags, tags_of,
     version::{self, Upgrade},
 };
 
@@ -46,7 +46,6 @@ pub(crate) async fn ensure(
         return Err(latency.wait(&format!("{what} is creating"), context.since));
     };
     let (tags, state) = (tags(found.tag_list()), state(found));
-    refuse(found, &tags, wanted)?;
     if state == "deleting" {
         available(&what, state, latency, context.since)?;
     }
@@ -102,7 +101,6 @@ pub(crate) async fn plan(
         return Ok(([Some(change), of_instance].into_iter().flatten().collect(), unknown));
     };
     let tags = tags(found.tag_list());
-    refuse(found, &tags, wanted)?;
     let current = found.engine_version().unwrap_or_default();
     let upgrade = version::upgrade(rds, wanted, current).await?;
     let mut fields: Vec<Field> = other_state(context, state(found)).into_iter().collect();
@@ -131,16 +129,26 @@ fn find<'a>(context: &Context, standing: &'a Standing, wanted: &Wanted) -> Resul
     Ok(Some(found))
 }
 
-fn refuse(found: &DbCluster, tags: &BTreeMap<String, String>, wanted: &Wanted) -> Result<()> {
-    let settled = Settled {
-        engine: found.engine(),
+pub(crate) fn settled(found: &DbCluster) -> Settled<'_> {
+    let name = found.db_cluster_identifier().unwrap_or_default();
+    Settled {
+        what: what(name),
+        name,
+        arn: found.db_cluster_arn().unwrap_or_default(),
+        id: found.db_cluster_resource_id().unwrap_or(name),
+        state: state(found),
+        created: found.cluster_create_time(),
+        engine: found.engine().unwrap_or_default(),
+        version: found.engine_version().unwrap_or_default(),
+        storage: None,
+        port: found.port(),
         database: found.database_name(),
         subnets: found.db_subnet_group(),
         encrypted: found.storage_encrypted() == Some(true),
         key: found.kms_key_id(),
-        tags,
-    };
-    refuse_other(&settled, wanted)
+        protection: found.deletion_protection(),
+        tags: tags(found.tag_list()),
+    }
 }
 
 fn difference(found: &DbCluster, wanted: &Wanted, group: &str, upgrade: Option<&Upgrade>) -> Vec<Field> {

@@ -12,10 +12,11 @@ use step::{
 };
 
 use crate::{
-    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Settled, Standing, USABLE, Wanted, available,
-    changing,
+    BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Standing, USABLE, Wanted, available, changing,
     credentials::{self, Credentials},
-    days, groups, is_stopped, made, other_state, refuse_other, retag, since, snapshot, tag_list, tags_of,
+    days, groups, is_stopped, made, other_state,
+    place::Settled,
+    retag, since, snapshot, tag_list, tags_of,
     version::{self, Upgrade},
 };
 
@@ -67,7 +68,7 @@ pub(crate) async fn ensure(
         return Err(latency.wait(&format!("{what} is creating"), context.since));
     };
     let (tags, state) = (tags_of(found), state(found));
-    refuse(found, &tags, wanted)?;
+    refuse_storage(found, wanted)?;
     if state != "deleting" && !missing_tags(&tags, &wanted.tags).is_empty() {
         retag(rds, found.db_instance_arn().unwrap_or_default(), &what, &wanted.tags).await?;
     }
@@ -118,7 +119,7 @@ pub(crate) async fn plan(
         return Ok((vec![change.with("version", version).with("instance", &wanted.class)], unknown));
     };
     let tags = tags_of(found);
-    refuse(found, &tags, wanted)?;
+    refuse_storage(found, wanted)?;
     let current = found.engine_version().unwrap_or_default();
     let upgrade = version::upgrade(rds, wanted, current).await?;
     let mut fields: Vec<Field> = other_state(context, state(found)).into_iter().collect();
@@ -141,32 +142,32 @@ fn find<'a>(context: &Context, standing: &'a Standing, wanted: &str) -> Result<O
     Ok(Some(found))
 }
 
-fn refuse(found: &DbInstance, tags: &BTreeMap<String, String>, wanted: &Wanted) -> Result<()> {
-    let subnets = found.db_subnet_group().and_then(|group| group.db_subnet_group_name());
-    let settled = Settled {
-        engine: found.engine(),
+pub(crate) fn settled(found: &DbInstance) -> Settled<'_> {
+    Settled {
+        what: what(name(found)),
+        name: name(found),
+        arn: found.db_instance_arn().unwrap_or_default(),
+        id: found.dbi_resource_id().unwrap_or(name(found)),
+        state: state(found),
+        created: found.instance_create_time(),
+        engine: found.engine().unwrap_or_default(),
+        version: found.engine_version().unwrap_or_default(),
+        storage: found.allocated_storage(),
+        port: port(found),
         database: found.db_name(),
-        subnets,
+        subnets: found.db_subnet_group().and_then(|group| group.db_subnet_group_name()),
         encrypted: found.storage_encrypted() == Some(true),
         key: found.kms_key_id(),
-        tags,
-    };
-    refuse_other(&settled, wanted)?;
-    refuse_storage(found, wanted)
+        protection: found.deletion_protection(),
+        tags: tags_of(found),
+    }
 }
 
-/// Storage only grows, by a tenth at least: RDS rounds up what is less.
+/// Storage grows by a tenth at least: RDS rounds up what is less.
 /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBInstance.html>
 fn refuse_storage(found: &DbInstance, wanted: &Wanted) -> Result<()> {
     let (Some(has), Some(asked)) = (found.allocated_storage(), wanted.storage) else { return Ok(()) };
     let least = has + (has + 9) / 10;
-    if asked < has {
-        return Err(Error::Conflict(format!(
-            "{} has {has} GiB of storage, and RDS can't take any away: write `storage: {has}` at {}",
-            wanted.what(),
-            wanted.address
-        )));
-    }
     if asked > has && asked < least {
         return Err(Error::InvalidSpec(format!(
             "{}.storage: RDS grows {has} GiB by a tenth at least: write {least} or more, or leave {has}",

@@ -4,7 +4,8 @@
 //! Ours is a database that carries the owner's tags; it has them from the call on that creates or restores
 //! it, and so have its subnet group and its security group. Whether it is protected, whether a last snapshot
 //! is taken of it, and whether a restored one awaits its password are tags too, since no spec says it when
-//! it counts. What would cost its data (another engine, name, key or network) is refused.
+//! it counts. What would cost its data (another engine, name or key, an older version) is refused, or with
+//! `replace: true` had from another, which takes its place before it goes.
 //!
 //! While the environment is paused its databases are stopped: with `prune`, when the services that use them have
 //! stopped. RDS starts what has been stopped for seven days; pausing once more stops it again.
@@ -13,6 +14,7 @@
 mod cluster;
 mod credentials;
 mod instance;
+mod place;
 mod snapshot;
 mod subnet_group;
 #[cfg(test)]
@@ -30,11 +32,12 @@ use aws_sdk_rds::{
 };
 use aws_sdk_secretsmanager::Client as SecretsManager;
 use jiff::Timestamp;
-use security_group::{Rule, Source};
+use place::{Old, Settled};
+use security_group::Source;
 use spec::{Database, Engine, Serverless};
 use step::{
     Answer, Change, Context, DatabaseOutput, Doing, Error, Field, Latency, Operation, PROTECT, Result,
-    UNKNOWN, compare_key, is_protected, side_by_side,
+    UNKNOWN, is_protected, side_by_side,
 };
 
 /// What addresses of this step begin with.
@@ -132,6 +135,8 @@ struct Wanted {
     address: String,
     /// The identifier in RDS.
     name: String,
+    /// The one that the spec gives.
+    given: Option<String>,
     engine: Engine,
     /// The version, or how it begins.
     version: Option<String>,
@@ -147,6 +152,10 @@ struct Wanted {
     backups: i32,
     restore: Option<String>,
     protect: bool,
+    /// Whether another may take the place of one that can't become what is wanted.
+    replace: bool,
+    /// Those whose place it takes.
+    old: Vec<Old>,
     /// The ARN of the key it is encrypted with; none for RDS's own.
     encryption: Option<String>,
     subnets: subnet_group::Wanted,
@@ -184,11 +193,7 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
     let network = context.known(context.outputs.network.as_ref(), "network")?;
     let address = format!("{SECTION}{key}");
     let port = database.port.unwrap_or(database.engine.port());
-    let ingress = Rule {
-        address: format!("{address}.group.{port}"),
-        ports: port..=port,
-        source: Source::Group(network.group.clone()),
-    };
+    let ingress = place::rule(&address, port, Source::Group(network.group.clone()));
     let beside = context.name(None, &format!("{key}-database"), 255);
     let days = database.backups.map_or(Some(BACKUPS), spec::Duration::whole_days);
     let days = days.and_then(|days| i32::try_from(days).ok());
@@ -200,9 +205,12 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
     tags.insert(PROTECT.to_owned(), database.protect.to_string());
     tags.extend(credentials::address(database).map(|address| (CREDENTIALS.to_owned(), address)));
     tags.insert(OWN_KEY.to_owned(), encryption.is_some().to_string());
+    let name = context.name(database.name.as_ref(), key, LIMIT);
+    tags.insert(place::NAME.to_owned(), name.clone());
     Ok(Wanted {
         key: key.to_owned(),
-        name: context.name(database.name.as_ref(), key, LIMIT),
+        name,
+        given: database.name.clone(),
         engine: database.engine,
         version: database.version.clone(),
         class: class(&address, database)?,
@@ -215,6 +223,8 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
         backups: days.ok_or_else(|| invalid("backups"))?,
         restore: database.restore.clone(),
         protect: database.protect,
+        replace: database.replace,
+        old: Vec::new(),
         encryption,
         subnets: subnet_group::Wanted {
             address: format!("{address}.subnets"),
@@ -251,6 +261,16 @@ fn class(address: &str, database: &Database) -> Result<String> {
 struct Standing {
     clusters: Vec<DbCluster>,
     instances: Vec<DbInstance>,
+    /// The ARNs of those whose place another has taken, or in a plan will.
+    replaced: BTreeSet<String>,
+}
+
+impl Standing {
+    /// Those that are databases, and not in one.
+    fn databases(&self) -> impl Iterator<Item = Settled<'_>> {
+        let instances = self.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
+        self.clusters.iter().map(cluster::settled).chain(instances.map(instance::settled))
+    }
 }
 
 async fn standing(rds: &Rds) -> Result<Standing> {
@@ -258,16 +278,20 @@ async fn standing(rds: &Rds) -> Result<Standing> {
     let clusters: std::result::Result<Vec<_>, _> = clusters.collect().await;
     let instances = rds.describe_db_instances().into_paginator().items().send();
     let instances: std::result::Result<Vec<_>, _> = instances.collect().await;
-    Ok(Standing {
+    let mut standing = Standing {
         clusters: clusters.doing(|| "describing Aurora clusters")?,
         instances: instances.doing(|| "describing RDS instances")?,
-    })
+        replaced: BTreeSet::new(),
+    };
+    let replaced = standing.databases().filter(Settled::is_replaced).map(|found| found.arn.to_owned());
+    standing.replaced = replaced.collect();
+    Ok(standing)
 }
 
 async fn ensure(clients: &Clients, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
     let standing = if wanted.is_empty() { Standing::default() } else { standing(&clients.rds).await? };
-    let passes = wanted.iter().map(|wanted| ensure_one(clients, context, &standing, wanted));
+    let passes = wanted.into_iter().map(|wanted| ensure_one(clients, context, &standing, wanted));
     Answer::new(BTreeMap::from_iter(side_by_side(passes).await?), Vec::new())
 }
 
@@ -275,9 +299,10 @@ async fn ensure_one(
     clients: &Clients,
     context: &Context,
     standing: &Standing,
-    wanted: &Wanted,
+    mut wanted: Wanted,
 ) -> Result<(String, DatabaseOutput)> {
-    refuse_another(context, standing, wanted)?;
+    place::settle(context, standing, &mut wanted)?;
+    let wanted = &wanted;
     let group = security_group::ensure(&clients.ec2, context, &wanted.group).await?;
     subnet_group::ensure(&clients.rds, context, &wanted.subnets).await?;
     let output = if wanted.engine.is_aurora() {
@@ -285,16 +310,27 @@ async fn ensure_one(
     } else {
         instance::ensure(clients, context, standing, wanted, &group).await?
     };
+    // From now on `prune` may delete these.
+    for old in &wanted.old {
+        if let Some(tag) = &old.tag {
+            retag(&clients.rds, &old.arn, &old.what, tag).await?;
+        }
+    }
     Ok((wanted.key.clone(), output))
 }
 
 async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
     let Clients { rds, ec2, .. } = clients;
-    let standing = standing(rds).await?;
+    let mut standing = standing(rds).await?;
+    let mut all = wanted(context)?;
+    for wanted in &mut all {
+        place::settle(context, &standing, wanted)?;
+    }
+    let old = all.iter().flat_map(|wanted| &wanted.old).map(|old| old.arn.clone());
+    standing.replaced = old.collect();
     let mut changes = delete_dropped(clients, context, &standing).await?;
     let mut outputs = BTreeMap::new();
-    for wanted in wanted(context)? {
-        refuse_another(context, &standing, &wanted)?;
+    for wanted in all {
         let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
         changes.extend(of_group);
         changes.extend(subnet_group::plan(rds, context, &wanted.subnets).await?);
@@ -321,14 +357,15 @@ async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
 
 /// Stops what is ours, side by side, and waits until it has stopped. The instances of a cluster stop with it.
 async fn stop(rds: &Rds, context: &Context, standing: &Standing) -> Result<()> {
-    let kept = |list: &[Tag]| {
-        let tags = tags(list);
-        context.owner().address(&tags).is_some_and(|address| !is_dropped(context, address))
+    let kept = |found: &Settled<'_>| {
+        let address = context.owner().address(&found.tags);
+        let mentioned = address.is_some_and(|address| !is_dropped(context, address));
+        mentioned && (stays(found) || !standing.replaced.contains(found.arn))
     };
-    let clusters = standing.clusters.iter().filter(|found| kept(found.tag_list()));
+    let clusters = standing.clusters.iter().filter(|found| kept(&cluster::settled(found)));
     let clusters = side_by_side(clusters.map(|found| cluster::stop(rds, context, found))).await;
     let instances = standing.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
-    let instances = instances.filter(|found| kept(found.tag_list()));
+    let instances = instances.filter(|found| kept(&instance::settled(found)));
     let instances = side_by_side(instances.map(|found| instance::stop(rds, context, found))).await;
     side_by_side([clusters, instances].into_iter().map(std::future::ready)).await?;
     Ok(())
@@ -337,11 +374,11 @@ async fn stop(rds: &Rds, context: &Context, standing: &Standing) -> Result<()> {
 /// What the databases that stay can't be without, by address.
 fn needs(context: &Context, standing: &Standing) -> BTreeSet<String> {
     let staying = staying(context, standing);
-    let secrets = staying.values().filter_map(|(tags, _)| tags.get(CREDENTIALS).cloned());
+    let secrets = staying.iter().filter_map(|(_, found)| found.tags.get(CREDENTIALS).cloned());
     secrets.chain(["network", "key"].map(str::to_owned)).collect()
 }
 
-/// What is ours, unprotected, and not mentioned by the spec.
+/// What is ours, unprotected, and not mentioned by the spec, or whose place another has taken.
 struct Dropped<'a> {
     clusters: Vec<&'a DbCluster>,
     /// Those of no cluster.
@@ -354,7 +391,7 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
     let mut changes = Vec::new();
     let dropped = dropped(context, standing);
     let staying = staying(context, standing);
-    changes.extend(staying.iter().map(|(address, (_, name))| Change::keep(address).with("name", name)));
+    changes.extend(staying.iter().map(|(address, found)| Change::keep(address).with("name", found.name)));
     for found in &dropped.clusters {
         let tags = tags(found.tag_list());
         let name = found.db_cluster_identifier().unwrap_or_default();
@@ -368,7 +405,7 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
         let name = instance::name(found);
         changes.push(Change::delete(address(context, &tags)).with("name", name));
     }
-    let stays = |address: &str| staying.keys().any(|kept| address.starts_with(&format!("{kept}.")));
+    let stays = |address: &str| staying.iter().any(|(kept, _)| address.starts_with(&format!("{kept}.")));
     let mut subnets = subnet_group::dropped(rds, context).await?;
     subnets.retain(|(_, address)| !stays(address));
     changes.extend(subnets.iter().map(|(name, address)| Change::delete(address).with("name", name)));
@@ -389,8 +426,27 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
             security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
         };
         side_by_side(groups.iter().map(group)).await?;
+        close(ec2, context, &staying).await?;
     }
     Ok(changes)
+}
+
+/// Closes the ports of databases that are gone, in the groups of those that took their place.
+async fn close(ec2: &Ec2, context: &Context, staying: &[(String, Settled<'_>)]) -> Result<()> {
+    let wanted = context.spec.databases.iter().map(|(key, database)| {
+        let port = database.port.unwrap_or(database.engine.port());
+        format!("{SECTION}{key}.group.{port}")
+    });
+    let held = staying.iter().filter_map(|(address, found)| Some(format!("{address}.group.{}", found.port?)));
+    let kept: BTreeSet<String> = wanted.chain(held).collect();
+    let mut rules = security_group::rules(ec2, context).await?;
+    rules.retain(|(address, _)| {
+        address.starts_with(SECTION) && !is_dropped(context, address) && !kept.contains(address)
+    });
+    for (_, rule) in &rules {
+        security_group::revoke(ec2, rule.group_id().unwrap_or_default(), &[rule]).await?;
+    }
+    Ok(())
 }
 
 /// Deletes instances, then the clusters they were in, and waits until all are gone: they hold their subnet
@@ -435,46 +491,31 @@ async fn delete_databases(
 }
 
 fn dropped<'a>(context: &Context, standing: &'a Standing) -> Dropped<'a> {
-    let is = |list: &[Tag], protection: Option<bool>| {
-        let tags = tags(list);
-        let dropped = context.owner().address(&tags).is_some_and(|address| is_dropped(context, address));
-        dropped && !stays(&tags, protection)
-    };
+    let is = |found: &Settled<'_>| goes(context, standing, found).is_some() && !stays(found);
     let instances = standing.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
-    let cluster = |found: &&DbCluster| is(found.tag_list(), found.deletion_protection());
     Dropped {
-        clusters: standing.clusters.iter().filter(cluster).collect(),
-        instances: instances.filter(|found| is(found.tag_list(), found.deletion_protection())).collect(),
+        clusters: standing.clusters.iter().filter(|found| is(&cluster::settled(found))).collect(),
+        instances: instances.filter(|found| is(&instance::settled(found))).collect(),
     }
 }
 
-/// Whether a database stays though the spec drops it: its tags say so, or RDS itself refuses to delete it,
-/// whoever asked it to.
-fn stays(tags: &BTreeMap<String, String>, protection: Option<bool>) -> bool {
-    is_protected(tags) || protection == Some(true)
+/// The address of a database of ours that the spec doesn't mention, or whose place another has taken.
+fn goes(context: &Context, standing: &Standing, found: &Settled<'_>) -> Option<String> {
+    let address = context.owner().address(&found.tags)?;
+    let goes = is_dropped(context, address) || standing.replaced.contains(found.arn);
+    goes.then(|| address.to_owned())
 }
 
-/// The databases that the spec doesn't mention and that stay: their tags, and their names, by address.
-fn staying<'a>(
-    context: &Context,
-    standing: &'a Standing,
-) -> BTreeMap<String, (BTreeMap<String, String>, &'a str)> {
-    let clusters = standing.clusters.iter().map(|found| {
-        (
-            tags(found.tag_list()),
-            found.deletion_protection(),
-            found.db_cluster_identifier().unwrap_or_default(),
-        )
-    });
-    let instances = standing.instances.iter().filter(|found| found.db_cluster_identifier().is_none());
-    let instances =
-        instances.map(|found| (tags(found.tag_list()), found.deletion_protection(), instance::name(found)));
-    let all = clusters.chain(instances).filter(|(tags, protection, _)| stays(tags, *protection));
-    let ours = all.filter_map(|(tags, _, name)| {
-        let address = context.owner().address(&tags)?.to_owned();
-        is_dropped(context, &address).then_some((address, (tags, name)))
-    });
-    ours.collect()
+/// Whether a database stays though it should go: its tags say so, or RDS itself refuses to delete it, whoever
+/// asked it to.
+fn stays(found: &Settled<'_>) -> bool {
+    is_protected(&found.tags) || found.protection == Some(true)
+}
+
+/// The databases that should go and stay, with their addresses.
+fn staying<'a>(context: &Context, standing: &'a Standing) -> Vec<(String, Settled<'a>)> {
+    let all = standing.databases().filter(stays);
+    all.filter_map(|found| Some((goes(context, standing, &found)?, found))).collect()
 }
 
 /// Whether something of ours belongs to a database that the spec doesn't mention.
@@ -485,75 +526,6 @@ fn is_dropped(context: &Context, address: &str) -> bool {
 
 fn address(context: &Context, tags: &BTreeMap<String, String>) -> String {
     context.owner().address(tags).unwrap_or_default().to_owned()
-}
-
-/// Refuses to make another database where one of ours stands: under another name, or of another kind.
-fn refuse_another(context: &Context, standing: &Standing, wanted: &Wanted) -> Result<()> {
-    let ours = |list: &[Tag]| context.owner().address(&tags(list)) == Some(&wanted.address);
-    let cluster = standing.clusters.iter().find(|found| ours(found.tag_list())).map(|found| {
-        let name = found.db_cluster_identifier().unwrap_or_default();
-        (wanted.engine.is_aurora() && name == wanted.name, cluster::what(name), found.engine())
-    });
-    let instance = standing.instances.iter().find(|found| ours(found.tag_list())).map(|found| {
-        let name = instance::name(found);
-        (!wanted.engine.is_aurora() && name == wanted.name, instance::what(name), found.engine())
-    });
-    match cluster.or(instance) {
-        Some((false, what, engine)) => {
-            let (found, asked) = (engine.unwrap_or_default(), wanted.engine.word());
-            Err(refusal(wanted, &what, "engine or name", found, &format!("{asked} ({})", wanted.name)))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What of a standing database was settled when it was made.
-struct Settled<'a> {
-    engine: Option<&'a str>,
-    database: Option<&'a str>,
-    subnets: Option<&'a str>,
-    encrypted: bool,
-    key: Option<&'a str>,
-    tags: &'a BTreeMap<String, String>,
-}
-
-/// Refuses what can't be changed without making another database.
-/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.html>
-fn refuse_other(found: &Settled<'_>, wanted: &Wanted) -> Result<()> {
-    let refuse =
-        |field: &str, found: &str, asked: &str| Err(refusal(wanted, &wanted.what(), field, found, asked));
-    let engine = found.engine.unwrap_or_default();
-    if engine != wanted.engine.word() {
-        return refuse("engine", engine, wanted.engine.word());
-    }
-    // What a restored database holds is its snapshot's affair.
-    if let Some(asked) = &wanted.database
-        && found.database != Some(asked)
-        && !found.tags.contains_key(RESTORED)
-    {
-        return refuse("database", found.database.unwrap_or("none"), asked);
-    }
-    if !found.encrypted {
-        return refuse("encryption", "none", "some");
-    }
-    let own = found.tags.get(OWN_KEY).is_some_and(|own| own == "true");
-    let key = found.key.filter(|_| wanted.encryption.is_some() || own);
-    if let Some(field) = compare_key(key, wanted.encryption.as_ref()) {
-        return refuse("key", &field.found.unwrap_or_default(), &field.wanted);
-    }
-    let subnets = found.subnets.unwrap_or_default();
-    if subnets != wanted.subnets.name {
-        return refuse("subnet group", subnets, &wanted.subnets.name);
-    }
-    Ok(())
-}
-
-fn refusal(wanted: &Wanted, what: &str, field: &str, found: &str, asked: &str) -> Error {
-    Error::Conflict(format!(
-        "{what}: its {field} is {found}, and RDS can't change that to {asked} without losing its data: put \
-         the spec back, or add a database under another key, move the data into it, and drop {}",
-        wanted.address
-    ))
 }
 
 /// Whether a database is stopped, or about to be. It can't be changed then.

@@ -3,6 +3,7 @@ use aws_sdk_ec2::{
         delete_security_group::DeleteSecurityGroupOutput,
         describe_security_group_rules::DescribeSecurityGroupRulesOutput,
         describe_security_groups::DescribeSecurityGroupsOutput,
+        revoke_security_group_ingress::RevokeSecurityGroupIngressOutput,
     },
     types::{ReferencedSecurityGroup, SecurityGroup, SecurityGroupRule, Tag as Ec2Tag},
 };
@@ -44,7 +45,7 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use aws_smithy_mocks::{Rule as Mock, RuleMode, mock, mock_client};
 use jiff::ToSpan;
 use spec::Spec;
-use step::{Field, KeyOutput, NetworkOutput, Outputs, SecretOutput};
+use step::{Field, KeyOutput, NetworkOutput, Outputs, REPLACED, SecretOutput};
 
 use super::*;
 
@@ -643,8 +644,8 @@ async fn what_would_cost_the_data_is_refused() {
         (plain().db_name("other").build(), PLAIN, "database is other"),
         (plain().storage_encrypted(false).build(), PLAIN, "encryption is none"),
         (plain().set_tag_list(Some(own_key)).build(), key.as_str(), "key is arn:aws:kms"),
-        (plain().build(), "name: other, engine: postgres", "engine or name is postgres"),
-        (plain().build(), AURORA, "engine or name is postgres"),
+        (plain().build(), "name: other, engine: postgres", "name is demo-main"),
+        (plain().build(), AURORA, "`replace: true` there: an empty one takes its place"),
     ] {
         let rules = standing_rules(Vec::new(), vec![found]);
         let error = planned(&rules, spec).await.unwrap_err();
@@ -656,6 +657,187 @@ async fn what_would_cost_the_data_is_refused() {
     let context = context_with("key: {},", PLAIN, Operation::Ensure);
     let error = ensure(&clients(&rules), &context).await.unwrap_err();
     assert!(error.to_string().contains("can't change that to arn:aws:kms:us-east-1:123456789012:key/key-1"));
+}
+
+/// What takes the place of [`plain`], once it may.
+const MYSQL: &str = "engine: mysql, database: app, replace: true";
+
+/// What it is called.
+fn instead() -> String {
+    step::name_of("demo", "main", LIMIT, "demo-main")
+}
+
+/// The instance that takes the place of [`plain`].
+fn successor() -> DbInstanceBuilder {
+    let endpoint = Endpoint::builder().address("other.x.us-east-1.rds.amazonaws.com").port(3306).build();
+    plain()
+        .db_instance_identifier(instead())
+        .db_instance_arn("arn:successor")
+        .engine("mysql")
+        .engine_version("8.4.3")
+        .endpoint(endpoint)
+        .set_tag_list(Some(with_tag(our_tags(MYSQL), place::NAME, &instead())))
+}
+
+/// [`plain`], after its place was taken.
+fn put_aside() -> DbInstanceBuilder {
+    plain().dbi_resource_id("db-1").set_tag_list(Some(with_tag(our_tags(PLAIN), REPLACED, "db-1")))
+}
+
+/// The group, which lets in whoever uses the one or the other.
+fn opened(ports: &'static [i32]) -> Vec<Mock> {
+    let tags: Vec<_> = context(AURORA, Operation::Plan)
+        .tags("databases.main.group")
+        .into_iter()
+        .map(|(key, value)| Ec2Tag::builder().key(key).value(value).build())
+        .chain([Ec2Tag::builder().key("Name").value("demo-main-database").build()])
+        .collect();
+    let rule = |port: &i32| {
+        let tags = context(AURORA, Operation::Plan).tags(&format!("databases.main.group.{port}"));
+        let tags = tags.into_iter().map(|(key, value)| Ec2Tag::builder().key(key).value(value).build());
+        let shared = ReferencedSecurityGroup::builder().group_id("sg-shared").build();
+        SecurityGroupRule::builder()
+            .security_group_rule_id(format!("sgr-{port}"))
+            .group_id("sg-db")
+            .is_egress(false)
+            .ip_protocol("tcp")
+            .from_port(*port)
+            .to_port(*port)
+            .referenced_group_info(shared)
+            .set_tags(Some(tags.collect()))
+            .build()
+    };
+    let out = SecurityGroupRule::builder().is_egress(true).ip_protocol("-1").build();
+    let rules: Vec<_> = ports.iter().map(rule).chain([out]).collect();
+    vec![
+        mock!(Ec2::describe_security_groups).then_output(move || {
+            let group = SecurityGroup::builder().group_id("sg-db").set_tags(Some(tags.clone())).build();
+            DescribeSecurityGroupsOutput::builder().security_groups(group).build()
+        }),
+        mock!(Ec2::describe_security_group_rules).then_output(move || {
+            DescribeSecurityGroupRulesOutput::builder().set_security_group_rules(Some(rules.clone())).build()
+        }),
+    ]
+}
+
+fn both(old: DbInstanceBuilder) -> Vec<Mock> {
+    let old = old.instance_create_time(DateTime::from_secs(0)).build();
+    let new = successor().instance_create_time(DateTime::from_secs(1)).build();
+    standing_rules(Vec::new(), vec![new, old])
+}
+
+#[tokio::test]
+async fn with_replace_another_database_is_planned_and_made_beside_the_old() {
+    let mut rules = standing_rules(Vec::new(), vec![plain().build()]);
+    rules.extend([
+        offers(&[("8.4", "8.4.3")]),
+        runs_on(Some("db.t4g.micro"), &["8.4.3"], &["db.t4g.micro"]),
+        mock!(Rds::create_db_instance)
+            .match_requests(|request| {
+                request.db_instance_identifier() == Some(&instead())
+                    && request.engine() == Some("mysql")
+                    && tags(request.tags()).get(step::ADDRESS).is_some_and(|at| at == "databases.main")
+                    && tags(request.tags()).get(place::NAME) == Some(&instead())
+            })
+            .then_output(|| CreateDbInstanceOutput::builder().build()),
+    ]);
+    let planned = planned(&rules, MYSQL).await.expect("an answer");
+    let told: Vec<_> =
+        planned.changes.iter().map(|change| (change.address.as_str(), change.action)).collect();
+    assert!(told.contains(&("databases.main", step::Action::Delete)), "{told:?}");
+    assert!(told.contains(&("databases.main", step::Action::Create)), "{told:?}");
+
+    // Whoever uses the old one still reaches it, and its tags stay as they are.
+    let clients = clients_with(&rules, &opened(&[3306, 5432]), &[secret(SECRET)]);
+    let error = ensure(&clients, &context(MYSQL, Operation::Ensure)).await.unwrap_err();
+    assert!(error.to_string().contains("is creating"), "{error}");
+    assert_eq!(rules[6].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn the_old_database_is_put_aside_once_the_new_one_can_be_used_and_then_left_alone() {
+    let mut rules = both(plain().dbi_resource_id("db-1"));
+    rules.push(
+        mock!(Rds::add_tags_to_resource)
+            .match_requests(|request| {
+                request.resource_name() == Some("arn:instance")
+                    && tags(request.tags()) == BTreeMap::from([(REPLACED.to_owned(), "db-1".to_owned())])
+            })
+            .then_output(|| AddTagsToResourceOutput::builder().build()),
+    );
+    let clients = clients_with(&rules, &opened(&[3306, 5432]), &[]);
+    let answer = ensure(&clients, &context(MYSQL, Operation::Ensure)).await.expect("an answer");
+    assert_eq!(answer.output["main"]["host"], "other.x.us-east-1.rds.amazonaws.com");
+    assert_eq!(rules[4].num_calls(), 1);
+    let clients = clients_with(&both(put_aside()), &opened(&[3306, 5432]), &[]);
+    ensure(&clients, &context(MYSQL, Operation::Ensure)).await.expect("an answer");
+    // So it is without `replace`, once the old one is gone.
+    let rules = standing_rules(Vec::new(), vec![successor().build()]);
+    let clients = clients_with(&rules, &opened(&[3306]), &[]);
+    let spec = MYSQL.replace(", replace: true", "");
+    ensure(&clients, &context(&spec, Operation::Ensure)).await.expect("an answer");
+    assert_eq!(plan(&clients, &context(&spec, Operation::Plan)).await.expect("an answer").changes, []);
+}
+
+#[tokio::test]
+async fn a_database_that_was_put_aside_goes_with_a_last_snapshot_and_its_port_is_closed() {
+    let last: &str = format!("demo-main-final-{}", step::digits("run", 12)).leak();
+    let delete = mock!(Rds::delete_db_instance)
+        .match_requests(move |request| {
+            request.db_instance_identifier() == Some("demo-main")
+                && request.final_db_snapshot_identifier() == Some(last)
+        })
+        .then_output(|| DeleteDbInstanceOutput::builder().build());
+    let close = mock!(Ec2::revoke_security_group_ingress)
+        .match_requests(|request| request.security_group_rule_ids() == ["sgr-5432"])
+        .then_output(|| RevokeSecurityGroupIngressOutput::builder().build());
+    let mut of_ec2 = opened(&[3306, 5432]);
+    of_ec2.push(close);
+    let mut rules = both(put_aside());
+    rules.push(delete);
+    let mut context = context(MYSQL, Operation::Prune);
+    context.outputs = Outputs::default();
+    let error = prune(&clients_with(&rules, &of_ec2, &[]), &context).await.unwrap_err();
+    assert!(error.to_string().contains("RDS instance (demo-main) is being deleted"), "{error}");
+    assert_eq!((rules[4].num_calls(), of_ec2[2].num_calls()), (1, 0));
+    rules[1] = list_instances(vec![successor().build()]);
+    let answer = prune(&clients_with(&rules, &of_ec2, &[]), &context).await.expect("an answer");
+    assert_eq!((answer.changes, of_ec2[2].num_calls()), (Vec::new(), 1));
+
+    // What is protected stays, with its port.
+    let rules = both(put_aside().deletion_protection(true));
+    let answer = prune(&clients_with(&rules, &of_ec2, &[]), &context).await.expect("an answer");
+    assert_eq!(answer.changes, [Change::keep("databases.main").with("name", "demo-main")]);
+    assert_eq!(answer.kept[0], "databases.main");
+    assert_eq!(of_ec2[2].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_that_somebody_restored_by_hand_is_left_alone() {
+    let copy = put_aside().db_instance_identifier("rescued").dbi_resource_id("db-2").build();
+    let rules = standing_rules(Vec::new(), vec![copy, successor().build()]);
+    let clients = clients_with(&rules, &opened(&[3306]), &[]);
+    ensure(&clients, &context(MYSQL, Operation::Ensure)).await.expect("an answer");
+    let mut context = context(MYSQL, Operation::Prune);
+    context.outputs = Outputs::default();
+    assert_eq!(prune(&clients, &context).await.expect("an answer").changes, []);
+}
+
+#[tokio::test]
+async fn a_name_that_the_old_database_holds_is_refused_and_an_older_version_is_another_database() {
+    let rules = standing_rules(Vec::new(), vec![plain().build()]);
+    let error = planned(&rules, &format!("name: demo-main, {MYSQL}")).await.unwrap_err();
+    assert_eq!(error.kind(), "InvalidSpec");
+    assert!(error.to_string().contains("give that another `name:`"), "{error}");
+
+    let mut rules = standing_rules(Vec::new(), vec![plain().build()]);
+    rules.extend([offers(OFFERED), runs_on(Some("db.t4g.micro"), &["15.8"], &["db.t4g.micro"])]);
+    for (from, to) in [("'16'", "'15'"), ("storage: 100", "version: '15', storage: 50")] {
+        let spec = format!("{}, replace: true", PLAIN.replace(from, to).replace("version: '16', ", ""));
+        let planned = planned(&rules, &spec).await.expect("an answer");
+        let made = Change::create("databases.main").with("name", instead()).with("version", "15.8");
+        assert!(planned.changes.contains(&made.with("instance", "db.t4g.micro")), "{:?}", planned.changes);
+    }
 }
 
 #[tokio::test]

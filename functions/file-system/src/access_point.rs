@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_efs::{
     Client,
-    types::{AccessPointDescription, CreationInfo, LifeCycleState, PosixUser, RootDirectory, Tag},
+    types::{
+        AccessPointDescription, CreationInfo, FileSystemDescription, LifeCycleState, PosixUser,
+        RootDirectory, Tag,
+    },
 };
 use spec::{AccessPoint, FileSystem};
 use step::{Change, Context, Doing, Error, Field, Operation, Result, UNKNOWN, side_by_side};
@@ -31,15 +34,26 @@ impl Wanted {
     }
 }
 
-pub(crate) fn wanted(context: &Context, key: &str, file_system: &FileSystem) -> Result<Vec<Wanted>> {
-    file_system.access_points.iter().map(|(name, point)| wanted_one(context, key, name, point)).collect()
+/// The access points of a file system of this name.
+pub(crate) fn wanted(
+    context: &Context,
+    key: &str,
+    file_system: &FileSystem,
+    of: &str,
+) -> Result<Vec<Wanted>> {
+    let points = file_system.access_points.iter();
+    points.map(|(name, point)| wanted_one(context, (key, of), name, point)).collect()
 }
 
-fn wanted_one(context: &Context, key: &str, name: &str, point: &AccessPoint) -> Result<Wanted> {
+fn wanted_one(context: &Context, (key, of): (&str, &str), name: &str, point: &AccessPoint) -> Result<Wanted> {
     let address = format!("fileSystems.{key}.{name}");
     let broken = || Error::InvalidSpec(format!("{address}.owner: {} is no user and group", point.owner));
     let (user, group) = point.ids().ok_or_else(broken)?;
-    let settings = format!("{} {} {}", point.path, point.owner, point.mode);
+    let mut settings = format!("{} {} {}", point.path, point.owner, point.mode);
+    // A token is taken once, and the file system whose place this one takes has its own points.
+    if of != crate::name(context, key) {
+        settings = format!("{settings} {of}");
+    }
     Ok(Wanted {
         key: name.to_owned(),
         token: token(context, key, name, &settings),
@@ -158,15 +172,19 @@ async fn create(efs: &Client, id: &str, wanted: &Wanted) -> Result<String> {
 
 /// Deletes the access points of a file system that stays which the spec doesn't mention, or which another
 /// took the place of; in a plan only names those it doesn't mention.
-pub(crate) async fn delete_dropped(efs: &Client, context: &Context, id: &str) -> Result<Vec<Change>> {
+pub(crate) async fn delete_dropped(
+    efs: &Client,
+    context: &Context,
+    of: &FileSystemDescription,
+) -> Result<Vec<Change>> {
     let (mut tokens, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     for (key, file_system) in &context.spec.file_systems {
-        for point in wanted(context, key, file_system)? {
+        for point in wanted(context, key, file_system, of.creation_token())? {
             tokens.insert(point.token);
             addresses.insert(point.address);
         }
     }
-    let mut dropped = all(efs, id).await?;
+    let mut dropped = all(efs, of.file_system_id()).await?;
     dropped.retain(|point| {
         let ours = context.owner().address(&tags(point)).is_some();
         ours && !point.client_token().is_some_and(|token| tokens.contains(token))

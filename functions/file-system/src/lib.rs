@@ -3,7 +3,8 @@
 //!
 //! Ours is a file system that carries the owner's tags; it has them, and a creation token that is its
 //! name, from `CreateFileSystem` on. Mount targets are owned through it. An access point can't be changed:
-//! another is made, and the one before it goes when the run's end has come.
+//! another is made, and the one before it goes when the run's end has come. Nor can the key that encrypts a file
+//! system: it is refused, or with `replace: true` another file system takes its place in the same way.
 
 mod access_point;
 mod mount_target;
@@ -22,8 +23,9 @@ use jiff::Timestamp;
 use security_group::{Rule, Source};
 use spec::{FileSystem, Throughput};
 use step::{
-    Answer, Change, Context, Doing, Error, Field, FileSystemOutput, Latency, Operation, PROTECT, Result,
-    UNKNOWN, compare, compare_key, is_protected, missing_tags, side_by_side,
+    Answer, Candidate, Change, Choice, Context, Doing, Error, Field, FileSystemOutput, Latency, Operation,
+    PROTECT, REPLACED, Result, UNKNOWN, choose, compare, compare_key, instead_of, is_protected, missing_tags,
+    side_by_side,
 };
 
 /// What addresses of this step begin with.
@@ -61,6 +63,8 @@ struct Wanted {
     subnets: Vec<String>,
     group: security_group::Wanted,
     access_points: Vec<access_point::Wanted>,
+    /// Whether another may take the place of one that can't become what is wanted.
+    replace: bool,
     tags: BTreeMap<String, String>,
 }
 
@@ -95,7 +99,8 @@ fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<
             vpc: network.vpc.clone(),
             ingress: vec![nfs],
         },
-        access_points: access_point::wanted(context, key, file_system)?,
+        access_points: access_point::wanted(context, key, file_system, &name)?,
+        replace: file_system.replace,
         tags,
         name,
         address,
@@ -106,49 +111,110 @@ fn name(context: &Context, key: &str) -> String {
     context.name(None, key, LIMIT)
 }
 
+/// Which file system of ours is the one that the spec means.
+struct Place<'a> {
+    /// None if it is still to be made.
+    found: Option<&'a FileSystemDescription>,
+    /// Those whose place it takes.
+    old: Vec<&'a FileSystemDescription>,
+}
+
+/// Finds the file system that the spec means among those of ours at its address, and names it.
+fn settle<'a>(context: &Context, all: &'a [FileSystemDescription], wanted: &mut Wanted) -> Result<Place<'a>> {
+    let at_address = |found: &&FileSystemDescription| address(context, found) == wanted.address;
+    let mut ours: Vec<_> = all.iter().filter(at_address).collect();
+    ours.sort_by_key(|found| (found.creation_time().secs(), found.creation_time().subsec_nanos()));
+    let candidate = |found: &&'a FileSystemDescription| Candidate {
+        name: found.creation_token(),
+        replaced: is_replaced(found),
+        misfit: misfit(found, wanted),
+    };
+    let candidates: Vec<_> = ours.iter().map(candidate).collect();
+    let name = |older: &[Candidate<'_>]| instead_of(&context.run.environment, &wanted.key, LIMIT, older);
+    let Choice { chosen, old } = choose(&candidates, wanted.replace, name)?;
+    let found = chosen.map(|chosen| ours[chosen]);
+    let named = match found {
+        Some(found) => found.creation_token().to_owned(),
+        None if ours.is_empty() => wanted.name.clone(),
+        None => name(&candidates),
+    };
+    if let Some(other) = all.iter().find(|found| found.creation_token() == named) {
+        context.owner().check(&format!("EFS file system ({named})"), &tags(other))?;
+    }
+    if found.is_some_and(is_replaced) {
+        wanted.tags.insert(REPLACED.to_owned(), "false".to_owned());
+    }
+    if named != wanted.name {
+        if !context.spec.tags.contains_key("Name") {
+            wanted.tags.insert("Name".to_owned(), named.clone());
+        }
+        let file_system = &context.spec.file_systems[&wanted.key];
+        wanted.access_points = access_point::wanted(context, &wanted.key, file_system, &named)?;
+        wanted.name = named;
+    }
+    Ok(Place { found, old: old.into_iter().map(|at| ours[at]).collect() })
+}
+
+fn is_replaced(found: &FileSystemDescription) -> bool {
+    tags(found).get(REPLACED).is_some_and(|id| id == found.file_system_id())
+}
+
 async fn ensure(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
-    let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(efs, ec2, context, wanted))).await?;
-    Answer::new(BTreeMap::from_iter(outputs), Vec::new())
+    let standing = if wanted.is_empty() { Vec::new() } else { all(efs).await? };
+    let passes = wanted.into_iter().map(|wanted| ensure_one(efs, ec2, context, &standing, wanted));
+    Answer::new(BTreeMap::from_iter(side_by_side(passes).await?), Vec::new())
 }
 
 async fn ensure_one(
     efs: &Efs,
     ec2: &Ec2,
     context: &Context,
-    wanted: &Wanted,
+    standing: &[FileSystemDescription],
+    mut wanted: Wanted,
 ) -> Result<(String, FileSystemOutput)> {
+    let place = settle(context, standing, &mut wanted)?;
+    let wanted = &wanted;
     let group = security_group::ensure(ec2, context, &wanted.group).await?;
-    if find(efs, context, &wanted.name).await?.is_none() {
+    let found = if let Some(found) = place.found {
+        found.clone()
+    } else {
         create(efs, wanted).await?;
-    }
-    let found = find(efs, context, &wanted.name).await?;
-    let found = found.ok_or_else(|| young(wanted))?;
-    refuse_other_key(&found, wanted)?;
+        find(efs, context, &wanted.name).await?.ok_or_else(|| young(wanted))?
+    };
     // Neither mount targets nor access points are made before it is there.
     available(&found, wanted)?;
     update(efs, &found, wanted).await?;
     let id = found.file_system_id();
     let access_points = access_point::ensure(efs, id, &wanted.access_points).await?;
     mount_target::ensure(efs, context, id, wanted, &group).await?;
+    // From now on `prune` may delete these.
+    let going = |old: &FileSystemDescription| old.life_cycle_state() == &LifeCycleState::Deleting;
+    for old in place.old.into_iter().filter(|old| !is_replaced(old) && !going(old)) {
+        put_aside(efs, old).await?;
+    }
     Ok((wanted.key.clone(), FileSystemOutput { id: id.to_owned(), access_points }))
 }
 
 async fn plan(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
-    let mut changes = delete_dropped(efs, ec2, context).await?;
+    let standing = all(efs).await?;
+    let mut places = Vec::new();
+    for mut wanted in wanted(context)? {
+        places.push((settle(context, &standing, &mut wanted)?, wanted));
+    }
+    let old = places.iter().flat_map(|(place, _)| &place.old).map(|old| old.file_system_id().to_owned());
+    let mut changes = delete_dropped(efs, ec2, context, &standing, &old.collect()).await?;
     let mut outputs = BTreeMap::new();
-    for wanted in wanted(context)? {
+    for (place, wanted) in places {
         let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
         changes.extend(of_group);
-        let found = find(efs, context, &wanted.name).await?;
-        let Some(found) = found else {
+        let Some(found) = place.found else {
             changes.push(Change::create(&wanted.address).with("name", &wanted.name));
             changes.extend(wanted.access_points.iter().map(access_point::Wanted::create));
             outputs.insert(wanted.key.clone(), unknown(&wanted));
             continue;
         };
-        refuse_other_key(&found, &wanted)?;
-        let mut fields = difference(&found, &wanted);
+        let mut fields = difference(found, &wanted);
         fields.extend(mount_target::plan(efs, found.file_system_id(), &wanted, group.as_deref()).await?);
         changes.extend(Change::update(&wanted.address, fields));
         let (of_points, access_points) =
@@ -166,21 +232,33 @@ fn unknown(wanted: &Wanted) -> FileSystemOutput {
 }
 
 async fn prune(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(efs, ec2, context).await?).keeping(NEEDS.map(str::to_owned)))
+    let standing = all(efs).await?;
+    let old =
+        standing.iter().filter(|found| is_replaced(found)).map(|found| found.file_system_id().to_owned());
+    let changes = delete_dropped(efs, ec2, context, &standing, &old.collect()).await?;
+    Ok(Answer::changed(changes).keeping(NEEDS.map(str::to_owned)))
 }
 
-/// Deletes what is ours and the spec doesn't mention, but for what is protected; in a plan only names it.
-async fn delete_dropped(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Vec<Change>> {
+/// Deletes what is ours and the spec doesn't mention, and by its id what another took the place of, but for what is
+/// protected; in a plan only names it.
+async fn delete_dropped(
+    efs: &Efs,
+    ec2: &Ec2,
+    context: &Context,
+    all: &[FileSystemDescription],
+    old: &BTreeSet<String>,
+) -> Result<Vec<Change>> {
     let keys = context.spec.file_systems.keys();
-    let kept: BTreeSet<String> = keys.map(|key| name(context, key)).collect();
+    let kept: BTreeSet<String> = keys.map(|key| format!("{SECTION}{key}")).collect();
     let groups = context.spec.file_systems.keys().map(|key| format!("{SECTION}{key}.group"));
     let mut kept_groups: BTreeSet<String> = groups.collect();
     let pruning = context.operation == Operation::Prune;
     let mut changes = Vec::new();
-    let (standing, dropped): (Vec<_>, Vec<_>) =
-        ours(efs, context).await?.into_iter().partition(|found| kept.contains(found.creation_token()));
+    let ours = all.iter().filter(|found| context.owner().address(&tags(found)).is_some());
+    let (standing, dropped): (Vec<_>, Vec<_>) = ours
+        .partition(|found| kept.contains(&address(context, found)) && !old.contains(found.file_system_id()));
     for found in standing {
-        changes.extend(access_point::delete_dropped(efs, context, found.file_system_id()).await?);
+        changes.extend(access_point::delete_dropped(efs, context, found).await?);
     }
     let (protected, dropped): (Vec<_>, Vec<_>) =
         dropped.into_iter().partition(|found| is_protected(&tags(found)));
@@ -221,12 +299,12 @@ async fn find(efs: &Efs, context: &Context, name: &str) -> Result<Option<FileSys
     Ok(found)
 }
 
-/// Every file system that carries our tags.
-async fn ours(efs: &Efs, context: &Context) -> Result<Vec<FileSystemDescription>> {
+/// Every file system of the region, ours and others.
+async fn all(efs: &Efs) -> Result<Vec<FileSystemDescription>> {
     let pages = efs.describe_file_systems().into_paginator().items().send();
     let all: std::result::Result<Vec<_>, _> = pages.collect().await;
     let mut all = all.doing(|| "describing EFS file systems")?;
-    all.retain(|found| !is_gone(found) && context.owner().address(&tags(found)).is_some());
+    all.retain(|found| !is_gone(found));
     Ok(all)
 }
 
@@ -270,14 +348,15 @@ fn created(found: &FileSystemDescription) -> Result<Timestamp> {
 
 /// What encrypts a file system is settled when it is made.
 /// Source: <https://docs.aws.amazon.com/efs/latest/ug/encryption-at-rest.html>
-fn refuse_other_key(found: &FileSystemDescription, wanted: &Wanted) -> Result<()> {
+fn misfit(found: &FileSystemDescription, wanted: &Wanted) -> Option<Error> {
     // EFS names its own key where it was given none.
-    let found = found.kms_key_id().filter(|_| wanted.encryption.is_some());
-    let Some(field) = compare_key(found, wanted.encryption.as_ref()) else { return Ok(()) };
-    Err(Error::Conflict(format!(
+    let key = found.kms_key_id().filter(|_| wanted.encryption.is_some());
+    let field = compare_key(key, wanted.encryption.as_ref())?;
+    Some(Error::Conflict(format!(
         "EFS file system ({}) is encrypted with {}, and EFS can't change that to {}: copy its files to another \
-         file system of the spec, and drop {}",
-        wanted.name,
+         file system of the spec, and drop {}, or write `replace: true` there: an empty one takes its place, and \
+         this one goes with its files",
+        found.creation_token(),
         field.found.unwrap_or_default(),
         field.wanted,
         wanted.address,
@@ -322,6 +401,15 @@ async fn update(efs: &Efs, found: &FileSystemDescription, wanted: &Wanted) -> Re
         let put = efs.tag_resource().resource_id(id).set_tags(Some(tag_list(&wanted.tags)?)).send().await;
         put.doing(|| format!("tagging EFS file system ({name})"))?;
     }
+    Ok(())
+}
+
+/// Tags a file system whose place another has taken.
+async fn put_aside(efs: &Efs, old: &FileSystemDescription) -> Result<()> {
+    let id = old.file_system_id();
+    let tags = tag_list(&BTreeMap::from([(REPLACED.to_owned(), id.to_owned())]))?;
+    let put = efs.tag_resource().resource_id(id).set_tags(Some(tags)).send().await;
+    put.doing(|| format!("tagging EFS file system ({})", old.creation_token()))?;
     Ok(())
 }
 

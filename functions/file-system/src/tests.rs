@@ -411,3 +411,116 @@ async fn a_dropped_one_is_planned_and_goes_after_its_mount_targets_and_its_group
     prune(&efs, &ec2, &dropped(Operation::Prune)).await.expect("an answer");
     assert_eq!((rules[5].num_calls(), of_ec2[2].num_calls()), (1, 1));
 }
+
+const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1";
+
+/// The environment got a key, and its file system may be replaced, or not.
+fn keyed(operation: Operation, replace: bool) -> Context {
+    let mut context = context(operation);
+    context.spec.key = Some(spec::Key::default());
+    context.outputs.key = Some(step::KeyOutput { id: "1".to_owned(), arn: KEY.to_owned() });
+    context.spec.file_systems.get_mut("data").expect("a file system").replace = replace;
+    context
+}
+
+fn instead() -> String {
+    step::name_of("demo", "data", 64, "demo-data")
+}
+
+/// The one without the key, and the one that takes its place.
+fn both(replaced: bool) -> Mock {
+    let mut old = file_system(LifeCycleState::Available);
+    old.creation_time = DateTime::from_secs(0);
+    if replaced {
+        old.tags.push(Tag::builder().key(REPLACED).value("fs-1").build().expect("a tag"));
+    }
+    let mut new = file_system(LifeCycleState::Available);
+    new.creation_token = instead();
+    new.file_system_id = "fs-2".to_owned();
+    new.kms_key_id = Some(KEY.to_owned());
+    new.tags.retain(|tag| tag.key() != "Name");
+    new.tags.push(Tag::builder().key("Name").value(instead()).build().expect("a tag"));
+    file_systems(vec![new, old])
+}
+
+#[tokio::test]
+async fn one_that_another_key_encrypts_is_refused_or_replaced_by_another_beside_it() {
+    let created = mock!(Efs::create_file_system)
+        .match_requests(|request| {
+            request.creation_token() == Some(&instead()) && request.kms_key_id() == Some(KEY)
+        })
+        .then_output(created);
+    let unseen = mock!(Efs::describe_file_systems)
+        .match_requests(|request| request.creation_token().is_some())
+        .then_output(|| DescribeFileSystemsOutput::builder().build());
+    let mut rules = vec![unseen, created];
+    rules.extend(standing());
+    let (efs, ec2) = (efs(&rules), ec2(&group()));
+    for operation in [Operation::Plan, Operation::Ensure] {
+        let context = keyed(operation, false);
+        let answer = if operation == Operation::Plan {
+            plan(&efs, &ec2, &context).await
+        } else {
+            ensure(&efs, &ec2, &context).await
+        };
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), "Conflict");
+        assert!(error.to_string().contains("`replace: true`"), "{error}");
+    }
+    let planned = plan(&efs, &ec2, &keyed(Operation::Plan, true)).await.expect("an answer");
+    let changes = [
+        Change::delete("fileSystems.data").with("id", "fs-1"),
+        Change::create("fileSystems.data").with("name", instead()),
+        Change::create("fileSystems.data.store").with("path", "/store"),
+    ];
+    assert_eq!(planned.changes, changes);
+    let error = ensure(&efs, &ec2, &keyed(Operation::Ensure, true)).await.unwrap_err();
+    assert!(error.to_string().contains("isn't seen yet"), "{error}");
+    assert_eq!(rules[1].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn the_old_one_is_put_aside_once_the_new_one_can_be_used_and_goes_at_the_end() {
+    let token = step::name_of("demo", "data-store", 64, &format!("/store 1000:1001 0755 {}", instead()));
+    let mut point = point("/store");
+    point.client_token = Some(token);
+    let put = mock!(Efs::tag_resource)
+        .match_requests(|request| {
+            request.resource_id() == Some("fs-1") && request.tags()[0].value() == "fs-1"
+        })
+        .then_output(|| aws_sdk_efs::operation::tag_resource::TagResourceOutput::builder().build());
+    let rest = || {
+        vec![
+            targets(vec![target(LifeCycleState::Available)]),
+            groups_of_target("sg-files"),
+            points(vec![point.clone()]),
+        ]
+    };
+    let of = |replaced: bool, more: Vec<Mock>| {
+        efs(&rest().into_iter().chain([both(replaced)]).chain(more).collect::<Vec<_>>())
+    };
+    let context = keyed(Operation::Ensure, true);
+    let answer = ensure(&of(false, vec![put.clone()]), &ec2(&group()), &context).await.expect("an answer");
+    assert_eq!(answer.output["data"]["id"], "fs-2");
+    assert_eq!(put.num_calls(), 1);
+    ensure(&of(true, Vec::new()), &ec2(&group()), &context).await.expect("an answer");
+
+    let gone = [
+        mock!(Efs::describe_mount_targets)
+            .match_requests(|request| request.file_system_id() == Some("fs-1"))
+            .then_output(|| DescribeMountTargetsOutput::builder().build()),
+        mock!(Efs::describe_access_points)
+            .match_requests(|request| request.file_system_id() == Some("fs-1"))
+            .then_output(|| DescribeAccessPointsOutput::builder().build()),
+        mock!(Efs::delete_file_system)
+            .match_requests(|request| request.file_system_id() == Some("fs-1"))
+            .then_output(|| DeleteFileSystemOutput::builder().build()),
+        points(vec![point.clone()]),
+        both(true),
+    ];
+    let mut context = keyed(Operation::Prune, true);
+    context.outputs = Outputs::default();
+    let pruned = prune(&efs(&gone), &ec2(&group()), &context).await.expect("an answer");
+    assert_eq!(pruned.changes, [Change::delete("fileSystems.data").with("id", "fs-1")]);
+    assert_eq!(gone[2].num_calls(), 1);
+}

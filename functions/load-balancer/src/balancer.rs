@@ -9,9 +9,60 @@ use aws_sdk_elasticloadbalancingv2::{
         LoadBalancerSchemeEnum, LoadBalancerTypeEnum, Tag,
     },
 };
-use step::{Change, Context, Doing, Error, Field, Result, compare, missing_tags};
+use spec::{Balancer, Kind, Scheme};
+use step::{Change, Context, Doing, Error, Field, Result, compare, missing_tags, name_of};
 
 use crate::{Own, Wanted};
+
+/// The longest name.
+const LIMIT: usize = 32;
+
+/// What a balancer is known by. Type and scheme stay what they were when it was made.
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html>
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    /// The name of one that takes another's place while that holds the first; none where the spec says the name.
+    spare: Option<String>,
+    pub(crate) kind: LoadBalancerTypeEnum,
+    pub(crate) scheme: LoadBalancerSchemeEnum,
+}
+
+impl Identity {
+    pub(crate) fn new(context: &Context, key: &str, balancer: &Balancer) -> Self {
+        let kind = match balancer.kind {
+            Kind::Application => LoadBalancerTypeEnum::Application,
+            Kind::Network => LoadBalancerTypeEnum::Network,
+        };
+        let scheme = match balancer.scheme {
+            Scheme::Internal => LoadBalancerSchemeEnum::Internal,
+            Scheme::InternetFacing => LoadBalancerSchemeEnum::InternetFacing,
+        };
+        let immutable = format!("{} {}", kind.as_str(), scheme.as_str());
+        let spare = || name_of(&context.run.environment, key, LIMIT, &immutable);
+        Self {
+            name: context.name(balancer.name.as_ref(), key, LIMIT),
+            spare: balancer.name.is_none().then(spare),
+            kind,
+            scheme,
+        }
+    }
+
+    /// What tells its target groups from those of the balancer whose place it takes: a group hangs on one only.
+    pub(crate) fn immutable(&self) -> String {
+        let named = if self.spare.is_none() { self.name.as_str() } else { "" };
+        format!("{} {} {named}", self.kind.as_str(), self.scheme.as_str())
+    }
+
+    fn is_kind(&self, found: &LoadBalancer) -> bool {
+        (found.r#type(), found.scheme()) == (Some(&self.kind), Some(&self.scheme))
+    }
+
+    /// Whether this balancer is the one that is meant.
+    pub(crate) fn is(&self, found: &LoadBalancer) -> bool {
+        let names = [Some(self.name.as_str()), self.spare.as_deref()];
+        names.contains(&found.load_balancer_name()) && self.is_kind(found)
+    }
+}
 
 /// A balancer with its tags.
 #[derive(Debug, Clone)]
@@ -27,34 +78,55 @@ pub(crate) async fn ensure(
     own: &Own,
     group: &str,
 ) -> Result<LoadBalancer> {
-    match find(elb, context, wanted).await? {
-        None => create(elb, wanted, own, group).await,
-        Some(found) => {
-            check(&found.aws, wanted)?;
-            update(elb, &found, wanted, own, group).await?;
+    match place(elb, context, wanted).await? {
+        (name, None) => create(elb, &name, wanted, own, group).await,
+        (name, Some(found)) => {
+            update(elb, &found, &name, own, group).await?;
             Ok(found.aws)
         }
     }
 }
 
 pub(crate) fn plan(
-    found: Option<&Found>,
+    (name, found): (&str, Option<&Found>),
     wanted: &Wanted,
     own: &Own,
     group: Option<&String>,
-) -> Result<Option<Change>> {
+) -> Option<Change> {
     let Some(found) = found else {
-        let create = Change::create(&wanted.address).with("name", &wanted.name);
-        return Ok(Some(create.with("type", wanted.kind.as_str()).with("scheme", wanted.scheme.as_str())));
+        let identity = &wanted.identity;
+        let create = Change::create(&wanted.address).with("name", name);
+        return Some(create.with("type", identity.kind.as_str()).with("scheme", identity.scheme.as_str()));
     };
-    check(&found.aws, wanted)?;
     let group = group.map_or(step::UNKNOWN, String::as_str);
-    Ok(Change::update(&wanted.address, difference(found, own, group)))
+    Change::update(&wanted.address, difference(found, own, group))
 }
 
-pub(crate) async fn find(elb: &Client, context: &Context, wanted: &Wanted) -> Result<Option<Found>> {
-    let Some(found) = named(elb, &wanted.name).await? else { return Ok(None) };
-    context.owner().check(&format!("load balancer ({})", wanted.name), &found.tags)?;
+/// The wanted balancer, if it is there, and its name. Where one of another type or scheme has the name, it keeps
+/// that until it goes.
+pub(crate) async fn place(
+    elb: &Client,
+    context: &Context,
+    wanted: &Wanted,
+) -> Result<(String, Option<Found>)> {
+    let identity = &wanted.identity;
+    let first = find(elb, context, &identity.name).await?;
+    let fits = first.as_ref().is_none_or(|found| identity.is_kind(&found.aws));
+    match (first, &identity.spare) {
+        (Some(first), Some(_)) if fits => Ok((identity.name.clone(), Some(first))),
+        (first, Some(spare)) => {
+            let second = find(elb, context, spare).await?;
+            let name = if first.is_none() && second.is_none() { &identity.name } else { spare };
+            Ok((name.clone(), second))
+        }
+        (Some(first), None) if !fits => Err(refusal(&first.aws, wanted)),
+        (first, None) => Ok((identity.name.clone(), first)),
+    }
+}
+
+async fn find(elb: &Client, context: &Context, name: &str) -> Result<Option<Found>> {
+    let Some(found) = named(elb, name).await? else { return Ok(None) };
+    context.owner().check(&format!("load balancer ({name})"), &found.tags)?;
     Ok(Some(found))
 }
 
@@ -73,7 +145,7 @@ async fn named(elb: &Client, name: &str) -> Result<Option<Found>> {
 
 /// Somebody else's balancer, which must be what the spec says of it.
 pub(crate) async fn existing(elb: &Client, context: &Context, wanted: &Wanted) -> Result<LoadBalancer> {
-    let (address, name, region) = (&wanted.address, &wanted.name, &context.run.region);
+    let (address, name, region) = (&wanted.address, &wanted.identity.name, &context.run.region);
     let invalid = |message: String| Err(Error::InvalidSpec(message));
     let Some(found) = named(elb, name).await? else {
         return invalid(format!(
@@ -86,7 +158,7 @@ pub(crate) async fn existing(elb: &Client, context: &Context, wanted: &Wanted) -
             "{address}.existing: load balancer ({name}) is this environment's own: leave `existing` out"
         ));
     }
-    if !is_kind(&found.aws, wanted) {
+    if !wanted.identity.is_kind(&found.aws) {
         return invalid(format!(
             "{address}: load balancer ({name}) is {}: write these as `type` and `scheme`, or name another",
             kind(&found.aws)
@@ -141,24 +213,17 @@ pub(crate) async fn tags(
     Ok(tags)
 }
 
-/// Type and scheme stay what they were when the balancer was made.
-fn check(found: &LoadBalancer, wanted: &Wanted) -> Result<()> {
-    if is_kind(found, wanted) {
-        return Ok(());
-    }
-    Err(Error::InvalidSpec(format!(
-        "{}: load balancer ({}) is {}, and can't become {} and {}: give this one another name with `name:`, \
+/// A name that the spec gives can't be another's while the old one stands.
+fn refusal(found: &LoadBalancer, wanted: &Wanted) -> Error {
+    let Identity { name, kind: asked, scheme, .. } = &wanted.identity;
+    Error::InvalidSpec(format!(
+        "{}: load balancer ({name}) is {}, and can't become {} and {}: give this one another name with `name:`, \
          and the old one goes once the new one stands",
         wanted.address,
-        wanted.name,
         kind(found),
-        wanted.kind.as_str(),
-        wanted.scheme.as_str()
-    )))
-}
-
-fn is_kind(found: &LoadBalancer, wanted: &Wanted) -> bool {
-    (found.r#type(), found.scheme()) == (Some(&wanted.kind), Some(&wanted.scheme))
+        asked.as_str(),
+        scheme.as_str()
+    ))
 }
 
 fn kind(found: &LoadBalancer) -> String {
@@ -193,21 +258,22 @@ fn filters_private_link(balancer: &LoadBalancer) -> bool {
 
 /// The same name with the same settings answers the balancer that is there: this call can't double it.
 /// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html>
-async fn create(elb: &Client, wanted: &Wanted, own: &Own, group: &str) -> Result<LoadBalancer> {
+async fn create(elb: &Client, name: &str, wanted: &Wanted, own: &Own, group: &str) -> Result<LoadBalancer> {
     let created = elb
         .create_load_balancer()
-        .name(&wanted.name)
-        .r#type(wanted.kind.clone())
-        .scheme(wanted.scheme.clone())
+        .name(name)
+        .r#type(wanted.identity.kind.clone())
+        .scheme(wanted.identity.scheme.clone())
         .set_subnets(Some(own.subnets.clone()))
         .security_groups(group)
         .set_tags(Some(tag_list(&own.tags)))
         .send()
         .await
-        .doing(|| format!("creating load balancer ({})", wanted.name))?;
-    let balancer = created.load_balancers.and_then(|all| all.into_iter().next()).ok_or_else(|| {
-        Error::Failed(format!("creating load balancer ({}): no balancer answered", wanted.name))
-    })?;
+        .doing(|| format!("creating load balancer ({name})"))?;
+    let balancer = created
+        .load_balancers
+        .and_then(|all| all.into_iter().next())
+        .ok_or_else(|| Error::Failed(format!("creating load balancer ({name}): no balancer answered")))?;
     if own.private_link {
         set_groups(elb, &balancer, own, group).await?;
     }
@@ -219,11 +285,11 @@ pub(crate) fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
-async fn update(elb: &Client, found: &Found, wanted: &Wanted, own: &Own, group: &str) -> Result<()> {
+async fn update(elb: &Client, found: &Found, name: &str, own: &Own, group: &str) -> Result<()> {
     let arn = found.aws.load_balancer_arn().unwrap_or_default();
     if subnets(&found.aws) != own.subnet_set() {
         let set = elb.set_subnets().load_balancer_arn(arn).set_subnets(Some(own.subnets.clone()));
-        set.send().await.doing(|| format!("setting the subnets of load balancer ({})", wanted.name))?;
+        set.send().await.doing(|| format!("setting the subnets of load balancer ({name})"))?;
     }
     let differs = found.aws.security_groups() != [group];
     if differs || (own.private_link && filters_private_link(&found.aws)) {
@@ -231,7 +297,7 @@ async fn update(elb: &Client, found: &Found, wanted: &Wanted, own: &Own, group: 
     }
     if !missing_tags(&found.tags, &own.tags).is_empty() {
         let put = elb.add_tags().resource_arns(arn).set_tags(Some(tag_list(&own.tags))).send().await;
-        put.doing(|| format!("tagging load balancer ({})", wanted.name))?;
+        put.doing(|| format!("tagging load balancer ({name})"))?;
     }
     Ok(())
 }

@@ -2,7 +2,9 @@
 //!
 //! Ours is what carries the owner's tags; everything here has them from the call that creates it on,
 //! also the rule on the services' shared group by which a balancer reaches them. Nothing is waited
-//! for: listeners are made on a balancer that is still provisioning. An existing balancer is somebody
+//! for: listeners are made on a balancer that is still provisioning. What can't be changed (a balancer's type
+//! and scheme, a target group's protocol) is replaced: the new one is made beside the old, which goes with
+//! `prune`, when listeners, links and records lead to the new. An existing balancer is somebody
 //! else's and stays as it is: ours are the target groups it sends to and the rules that let its security
 //! groups reach the services.
 
@@ -14,15 +16,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client as Ec2;
-use aws_sdk_elasticloadbalancingv2::{
-    Client as Elb,
-    types::{LoadBalancer, LoadBalancerSchemeEnum, LoadBalancerTypeEnum},
-};
+use aws_sdk_elasticloadbalancingv2::{Client as Elb, types::LoadBalancer};
 use spec::{Balancer, Kind, NetworkMode, Scheme, Section, Spec, Target};
 use step::{
     Answer, Change, Context, LoadBalancerOutput, NetworkOutput, Operation, Result, UNKNOWN, side_by_side,
 };
 
+use balancer::Identity;
 use security_group::{Rule, Source};
 
 /// What addresses of this step begin with.
@@ -52,9 +52,7 @@ struct Wanted {
     /// Its name in the spec.
     key: String,
     address: String,
-    name: String,
-    kind: LoadBalancerTypeEnum,
-    scheme: LoadBalancerSchemeEnum,
+    identity: Identity,
     vpc: String,
     /// What it is given; none for one that exists and is somebody else's.
     own: Option<Own>,
@@ -130,23 +128,16 @@ fn wanted_one(context: &Context, key: &str, balancer: &Balancer) -> Result<Wante
     let network = context.known(context.outputs.network.as_ref(), "network")?;
     let targets = spec::targets(&context.spec);
     let targets = targets.iter().filter(|target| target.balancer == key);
+    let identity = Identity::new(context, key, balancer);
     Ok(Wanted {
         key: key.to_owned(),
-        name: context.name(balancer.name.as_ref(), key, 32),
-        kind: match balancer.kind {
-            Kind::Application => LoadBalancerTypeEnum::Application,
-            Kind::Network => LoadBalancerTypeEnum::Network,
-        },
-        scheme: match balancer.scheme {
-            Scheme::Internal => LoadBalancerSchemeEnum::Internal,
-            Scheme::InternetFacing => LoadBalancerSchemeEnum::InternetFacing,
-        },
         vpc: network.vpc.clone(),
         own: (!balancer.existing).then(|| own(context, network, key, balancer)),
         services_group: network.group.clone(),
-        targets: target_group::wanted(context, key, &network.vpc),
+        targets: target_group::wanted(context, key, &identity, &network.vpc),
         ports: targets.flat_map(|target| reached(&context.spec, target)).collect(),
         address: format!("{SECTION}{key}"),
+        identity,
     })
 }
 
@@ -239,8 +230,8 @@ async fn plan_own(
     if let Some(group) = &group {
         changes.extend(plan_reach(ec2, context, wanted, std::slice::from_ref(group)).await?);
     }
-    let found = balancer::find(elb, context, wanted).await?;
-    changes.extend(balancer::plan(found.as_ref(), wanted, own, group.as_ref())?);
+    let (name, found) = balancer::place(elb, context, wanted).await?;
+    changes.extend(balancer::plan((&name, found.as_ref()), wanted, own, group.as_ref()));
     Ok(found.map(|found| found.aws))
 }
 
@@ -275,7 +266,8 @@ async fn prune(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
 
 /// What the spec asks for, by what it is found by.
 struct Kept {
-    balancers: BTreeSet<String>,
+    /// Those of ours, by address.
+    balancers: BTreeMap<String, Identity>,
     target_groups: BTreeSet<String>,
     addresses: BTreeSet<String>,
 }
@@ -284,16 +276,15 @@ struct Kept {
 fn kept(context: &Context) -> Kept {
     let balancers = &context.spec.load_balancers;
     let targets = spec::targets(&context.spec);
-    let own = balancers.iter().filter(|(_, balancer)| !balancer.existing);
-    let groups = own.map(|(key, _)| format!("{SECTION}{key}.group"));
+    let own = || balancers.iter().filter(|(_, balancer)| !balancer.existing);
+    let groups = own().map(|(key, _)| format!("{SECTION}{key}.group"));
     let reach = targets.iter().flat_map(|target| {
         let address = |ports| reach_address(&target.balancer, ports);
         reached(&context.spec, target).into_iter().map(address)
     });
     Kept {
-        balancers: balancers
-            .iter()
-            .map(|(key, balancer)| context.name(balancer.name.as_ref(), key, 32))
+        balancers: own()
+            .map(|(key, balancer)| (format!("{SECTION}{key}"), Identity::new(context, key, balancer)))
             .collect(),
         target_groups: targets.iter().map(spec::Target::address).collect(),
         addresses: groups.chain(reach).collect(),
@@ -305,14 +296,13 @@ async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Vec<C
     let kept = kept(context);
     let going = context.operation == Operation::Prune;
     let mut changes = Vec::new();
-    let mut balancers = balancer::ours(elb, context).await?;
-    balancers.retain(|found| !kept.balancers.contains(found.aws.load_balancer_name().unwrap_or_default()));
+    let balancers = dropped_balancers(elb, context, &kept).await?;
     for found in &balancers {
         let address = found.tags[step::ADDRESS].as_str();
         changes
             .push(Change::delete(address).with("name", found.aws.load_balancer_name().unwrap_or_default()));
     }
-    let target_groups = dropped_target_groups(elb, context, &kept).await?;
+    let target_groups = dropped_target_groups(elb, context, &kept, &balancers).await?;
     for found in &target_groups {
         let address = found.tags[step::ADDRESS].as_str();
         changes.push(Change::delete(address).with("name", found.aws.target_group_name().unwrap_or_default()));
@@ -344,22 +334,52 @@ async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Vec<C
     Ok(changes)
 }
 
+/// Our balancers whose address isn't wanted, and those that another took the place of, or in a plan will.
+async fn dropped_balancers(elb: &Elb, context: &Context, kept: &Kept) -> Result<Vec<balancer::Found>> {
+    let all = balancer::ours(elb, context).await?;
+    let wanted = |found: &balancer::Found| {
+        kept.balancers.get(&found.tags[step::ADDRESS]).map(|identity| identity.is(&found.aws))
+    };
+    let standing: BTreeSet<String> = all
+        .iter()
+        .filter(|found| wanted(found) == Some(true))
+        .map(|found| found.tags[step::ADDRESS].clone())
+        .collect();
+    let planning = context.operation == Operation::Plan;
+    let dropped = |found: &balancer::Found| match wanted(found) {
+        None => true,
+        Some(wanted) => !wanted && (planning || standing.contains(&found.tags[step::ADDRESS])),
+    };
+    Ok(all.into_iter().filter(dropped).collect())
+}
+
 /// Our target groups whose address isn't wanted, and those that another took the place of: of two at
-/// one address the one that a balancer uses is kept.
+/// one address the one that a balancer uses which stays is kept. A plan knows the names of those to come.
 async fn dropped_target_groups(
     elb: &Elb,
     context: &Context,
     kept: &Kept,
+    going: &[balancer::Found],
 ) -> Result<Vec<target_group::Found>> {
     let all = target_group::ours(elb, context).await?;
+    let goes = |arn: &String| going.iter().any(|found| found.aws.load_balancer_arn() == Some(arn));
+    let is_used = |found: &target_group::Found| found.aws.load_balancer_arns().iter().any(|arn| !goes(arn));
     let used: BTreeSet<String> = all
         .iter()
-        .filter(|found| !found.aws.load_balancer_arns().is_empty())
+        .filter(|found| is_used(found))
         .filter_map(|found| found.tags.get(step::ADDRESS).cloned())
         .collect();
+    let planned = if context.operation == Operation::Plan { Some(wanted(context)?) } else { None };
+    let named = |found: &target_group::Found, wanted: &[Wanted]| {
+        let mut names = wanted.iter().flat_map(|wanted| &wanted.targets).map(|target| &target.name);
+        names.any(|name| found.aws.target_group_name() == Some(name))
+    };
     let dropped = |found: &target_group::Found| {
         let address = &found.tags[step::ADDRESS];
-        let replaced = used.contains(address) && found.aws.load_balancer_arns().is_empty();
+        let replaced = match &planned {
+            Some(wanted) => !named(found, wanted),
+            None => used.contains(address) && !is_used(found),
+        };
         !kept.target_groups.contains(address) || replaced
     };
     Ok(all.into_iter().filter(dropped).collect())

@@ -11,7 +11,7 @@ use step::{
     Change, Context, Doing, Error, Field, Result, UNKNOWN, compare, missing_tags, name_of, side_by_side,
 };
 
-use crate::balancer;
+use crate::balancer::{self, Identity};
 
 /// What the spec asks for.
 pub(crate) struct Wanted {
@@ -85,15 +85,17 @@ impl Receives {
     }
 }
 
-/// Port, protocol, kind of target and VPC stay what they were when a target group was made, so they are part
-/// of its name: a changed one is a new group, and the old one goes when nothing uses it.
-pub(crate) fn wanted(context: &Context, balancer: &str, vpc: &str) -> Vec<Wanted> {
+/// Port, protocol, kind of target and VPC stay what they were when a target group was made, and so does the
+/// balancer it hangs on while that stands, so they are part of its name: a changed one is a new group, and the old
+/// one goes when nothing uses it.
+pub(crate) fn wanted(context: &Context, balancer: &str, identity: &Identity, vpc: &str) -> Vec<Wanted> {
     let of = |target: Target| {
         let word = target.word();
         let receives = target
             .service()
             .map(|(service, port)| Receives::new(&context.spec.services[service], port, target.http, vpc));
         let immutable = receives.as_ref().map_or_else(|| "lambda".to_owned(), Receives::immutable);
+        let immutable = format!("{immutable} {balancer} {}", identity.immutable());
         Wanted {
             name: name_of(&context.run.environment, &word, 32, &immutable),
             receives,

@@ -23,7 +23,8 @@ use aws_sdk_elasticloadbalancingv2::{
         set_subnets::SetSubnetsOutput,
     },
     types::{
-        AvailabilityZone, LoadBalancer, Matcher, ProtocolEnum, TagDescription, TargetGroup, TargetTypeEnum,
+        AvailabilityZone, LoadBalancer, LoadBalancerSchemeEnum, LoadBalancerTypeEnum, Matcher, ProtocolEnum,
+        TagDescription, TargetGroup, TargetTypeEnum,
     },
 };
 use aws_smithy_mocks::{Rule as Mocked, RuleMode, mock, mock_client};
@@ -77,7 +78,7 @@ fn balancer() -> aws_sdk_elasticloadbalancingv2::types::builders::LoadBalancerBu
 }
 
 fn target_group() -> aws_sdk_elasticloadbalancingv2::types::builders::TargetGroupBuilder {
-    let wanted = &target_group::wanted(&context(Operation::Plan), "inner", "vpc-1")[0];
+    let wanted = &wanted(&context(Operation::Plan)).expect("a wish")[0].targets[0];
     TargetGroup::builder()
         .target_group_arn("arn:app")
         .target_group_name(&wanted.name)
@@ -104,7 +105,11 @@ fn tags() -> Mocked {
     let owner = context(Operation::Plan).owner();
     mock!(Elb::describe_tags).then_compute_output(move |request| {
         let description = |arn: &String| {
-            let address = if arn == "arn:inner" { ADDRESS } else { "loadBalancers.inner.targets.app-8080" };
+            let address = if ["arn:inner", "arn:public"].contains(&arn.as_str()) {
+                ADDRESS
+            } else {
+                "loadBalancers.inner.targets.app-8080"
+            };
             let tags = Some(balancer::tag_list(&owner.tags(address)));
             TagDescription::builder().resource_arn(arn).set_tags(tags).build()
         };
@@ -290,12 +295,114 @@ async fn what_drifted_is_planned_field_by_field_and_put_back() {
 }
 
 #[tokio::test]
-async fn a_balancer_of_another_scheme_is_refused_with_the_remedy() {
-    let public = balancer().scheme(LoadBalancerSchemeEnum::InternetFacing).build();
-    let [balancers, targets, tags] = described(public, target_group().build());
+async fn a_balancer_of_another_scheme_is_replaced_the_new_one_before_the_old() {
+    let [_, no_group] = nothing();
+    let old = public();
+    let known = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.names() == ["demo-inner"] || request.names().is_empty())
+        .then_output(move || DescribeLoadBalancersOutput::builder().load_balancers(old.clone()).build());
+    let absent = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.names() == [instead()])
+        .then_error(|| {
+            let meta = ErrorMetadata::builder().code("LoadBalancerNotFound").build();
+            DescribeLoadBalancersError::generic(meta)
+        });
+    let create = mock!(Elb::create_load_balancer)
+        .match_requests(|request| request.name() == Some(&instead()))
+        .then_output(|| CreateLoadBalancerOutput::builder().load_balancers(balancer().build()).build());
+    let unfiltered =
+        mock!(Elb::set_security_groups).then_output(|| SetSecurityGroupsOutput::builder().build());
+    let group = mock!(Elb::create_target_group)
+        .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
+    let [own, ours] = rules(own_rules());
+    let none = mock!(Elb::describe_target_groups)
+        .match_requests(|request| request.names().is_empty())
+        .then_output(|| DescribeTargetGroupsOutput::builder().build());
+    let elb = elb(&[&known, &absent, &none, &no_group, &tags(), &create, &unfiltered, &group]);
+    let ec2 = ec2(&[&groups(true), &own, &ours]);
+    let planned = target_less(plan(&elb, &ec2, &context(Operation::Plan)).await);
+    let created = Change::create(ADDRESS).with("name", instead());
+    let created = created.with("type", "network").with("scheme", "internal");
+    assert_eq!(planned, [Change::delete(ADDRESS).with("name", "demo-inner"), created]);
+    ensure(&elb, &ec2, &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!((create.num_calls(), group.num_calls()), (1, 1));
+}
+
+/// What is planned of balancers.
+fn target_less(planned: Result<Answer>) -> Vec<Change> {
+    let mut changes = planned.expect("an answer").changes;
+    changes.retain(|change| change.address == ADDRESS);
+    changes
+}
+
+/// The balancer before its scheme changed.
+fn public() -> LoadBalancer {
+    balancer().load_balancer_arn("arn:public").scheme(LoadBalancerSchemeEnum::InternetFacing).build()
+}
+
+/// What a balancer is called that takes its place.
+fn instead() -> String {
+    step::name_of("demo", "inner", 32, "network internal")
+}
+
+#[tokio::test]
+async fn a_balancer_goes_with_its_target_groups_once_another_stands_in_its_place() {
+    let find = |balancers: Vec<LoadBalancer>| {
+        mock!(Elb::describe_load_balancers).then_output(move || {
+            DescribeLoadBalancersOutput::builder().set_load_balancers(Some(balancers.clone())).build()
+        })
+    };
+    let of_old =
+        target_group().target_group_arn("arn:old").target_group_name("old").set_load_balancer_arns(None);
+    let of_old = of_old.load_balancer_arns("arn:public").build();
+    let targets = mock!(Elb::describe_target_groups).then_output(move || {
+        let groups = vec![target_group().build(), of_old.clone()];
+        DescribeTargetGroupsOutput::builder().set_target_groups(Some(groups)).build()
+    });
+    let balancers = mock!(Elb::delete_load_balancer)
+        .match_requests(|request| request.load_balancer_arn() == Some("arn:public"))
+        .then_output(|| DeleteLoadBalancerOutput::builder().build());
+    let groups_gone = mock!(Elb::delete_target_group)
+        .match_requests(|request| request.target_group_arn() == Some("arn:old"))
+        .then_output(|| DeleteTargetGroupOutput::builder().build());
+    let [_, ours] = rules(own_rules());
+    let ec2 = ec2(&[&groups(true), &ours]);
+    let alone = find(vec![public()]);
+    let rules = [&alone, &targets, &tags(), &balancers, &groups_gone];
+    let mut context = context(Operation::Prune);
+    context.outputs = Outputs::default();
+    prune(&elb(&rules), &ec2, &context).await.expect("an answer");
+    assert_eq!((balancers.num_calls(), groups_gone.num_calls()), (0, 0));
+    let new = balancer().load_balancer_name(instead()).build();
+    let both = find(vec![public(), new.clone()]);
+    let rules = [&both, &targets, &tags(), &balancers, &groups_gone];
+    prune(&elb(&rules), &ec2, &context).await.expect("an answer");
+    assert_eq!((balancers.num_calls(), groups_gone.num_calls()), (1, 1));
+
+    // It keeps its name when it is alone.
+    let known = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.names() == [instead()])
+        .then_output(move || DescribeLoadBalancersOutput::builder().load_balancers(new.clone()).build());
+    let absent = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.names() == ["demo-inner"])
+        .then_error(|| {
+            let meta = ErrorMetadata::builder().code("LoadBalancerNotFound").build();
+            DescribeLoadBalancersError::generic(meta)
+        });
+    let found = wanted_of(SPEC);
+    let elb = elb(&[&known, &absent, &tags()]);
+    let (name, place) = balancer::place(&elb, &context, &found).await.expect("a place");
+    assert_eq!((name, place.is_some()), (instead(), true));
+}
+
+#[tokio::test]
+async fn a_name_that_a_balancer_of_another_scheme_holds_is_refused_with_the_remedy() {
+    let [balancers, targets, tags] = described(public(), target_group().build());
     let [own, ours] = rules(own_rules());
     let elb = elb(&[&balancers, &targets, &tags]);
-    let error = plan(&elb, &ec2(&[&groups(true), &own, &ours]), &context(Operation::Plan)).await.unwrap_err();
+    let mut context = context(Operation::Plan);
+    context.spec.load_balancers.get_mut("inner").expect("a balancer").name = Some("demo-inner".to_owned());
+    let error = plan(&elb, &ec2(&[&groups(true), &own, &ours]), &context).await.unwrap_err();
     assert_eq!(error.kind(), "InvalidSpec");
     assert!(error.to_string().contains("another name with `name:`"), "{error}");
 }

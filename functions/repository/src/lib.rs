@@ -2,6 +2,10 @@
 //!
 //! Ours is a repository that carries the owner's tags; it has them from `CreateRepository` on. Whether
 //! its images may go with it is a tag too, since the spec no longer says it when the repository goes.
+//!
+//! What encrypts a repository can't be changed: another key is refused, or with `replace: true` had from another
+//! repository. Whoever pushes and pulls knows it by its name, which two can't have at a time: so the old one goes first,
+//! with its images, and services wait until theirs is pushed again.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +49,8 @@ struct Wanted {
     /// The ARN of the key it is encrypted with; none for ECR's own way.
     encryption: Option<String>,
     lifecycle: Option<Value>,
+    /// Whether another may take the place of one that another key encrypts.
+    replace: bool,
     tags: BTreeMap<String, String>,
 }
 
@@ -65,6 +71,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
             },
             encryption: encryption.cloned(),
             lifecycle: lifecycle(repository),
+            replace: repository.replace,
             tags,
             address,
         }
@@ -119,9 +126,15 @@ async fn ensure(ecr: &Client, context: &Context) -> Result<Answer> {
 async fn ensure_one(ecr: &Client, context: &Context, wanted: &Wanted) -> Result<(String, RepositoryOutput)> {
     let found = match find(ecr, context, &wanted.name).await? {
         None => create(ecr, wanted).await?,
-        Some(found) => found,
+        Some(found) => match misfit(&found, wanted) {
+            None => found,
+            Some(error) if !wanted.replace => return Err(error),
+            Some(_) => {
+                delete(ecr, &wanted.name, &wanted.address, true).await?;
+                create(ecr, wanted).await?
+            }
+        },
     };
-    refuse_other_key(&found, wanted)?;
     update(ecr, &found, wanted).await?;
     Ok((wanted.key.clone(), output(wanted, Some(&found))))
 }
@@ -133,13 +146,17 @@ async fn plan(ecr: &Client, context: &Context) -> Result<Answer> {
     let mut outputs = BTreeMap::new();
     for (wanted, found) in wanted.iter().zip(&found) {
         outputs.insert(wanted.key.clone(), output(wanted, found.as_ref()));
-        changes.extend(match found {
-            None => Some(Change::create(&wanted.address).with("name", &wanted.name)),
-            Some(found) => {
-                refuse_other_key(found, wanted)?;
-                Change::update(&wanted.address, difference(found, wanted))
+        let create = || Change::create(&wanted.address).with("name", &wanted.name);
+        match found.as_ref().map(|found| (found, misfit(found, wanted))) {
+            None => changes.push(create()),
+            Some((found, None)) => {
+                changes.extend(Change::update(&wanted.address, difference(found, wanted)));
             }
-        });
+            Some((_, Some(error))) if !wanted.replace => return Err(error),
+            Some(_) => {
+                changes.extend([Change::delete(&wanted.address).with("name", &wanted.name), create()]);
+            }
+        }
     }
     Answer::new(outputs, changes)
 }
@@ -234,12 +251,12 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
 
 /// What encrypts a repository is settled when it is made.
 /// Source: <https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html>
-fn refuse_other_key(found: &Found, wanted: &Wanted) -> Result<()> {
+fn misfit(found: &Found, wanted: &Wanted) -> Option<Error> {
     let key = found.repository.encryption_configuration().and_then(EncryptionConfiguration::kms_key);
-    let Some(field) = compare_key(key, wanted.encryption.as_ref()) else { return Ok(()) };
-    Err(Error::Conflict(format!(
-        "ECR repository ({}) is encrypted with {}, and ECR can't change that to {}: give {} another `name:`, \
-         or delete the repository",
+    let field = compare_key(key, wanted.encryption.as_ref())?;
+    Some(Error::Conflict(format!(
+        "ECR repository ({}) is encrypted with {}, and ECR can't change that to {}: give {} another `name:`, or \
+         write `replace: true` there: it is deleted with its images and made anew",
         wanted.name,
         field.found.unwrap_or_default(),
         field.wanted,
@@ -433,15 +450,7 @@ mod tests {
                     && request.image_tag_mutability() == Some(&ImageTagMutability::Immutable)
                     && request.tags() == our_tags()
             })
-            .then_output(|| {
-                let scanning = ImageScanningConfiguration::builder().scan_on_push(true).build();
-                let repository = Repository::builder()
-                    .repository_arn("arn:api")
-                    .repository_uri("host/demo-api")
-                    .image_tag_mutability(ImageTagMutability::Immutable)
-                    .image_scanning_configuration(scanning);
-                CreateRepositoryOutput::builder().repository(repository.build()).build()
-            });
+            .then_output(|| CreateRepositoryOutput::builder().repository(made()).build());
         let put = mock!(Client::put_lifecycle_policy)
             .match_requests(|request| {
                 let rules: Value = request
@@ -476,6 +485,36 @@ mod tests {
         assert_eq!(error.kind(), "Conflict");
         context.operation = Operation::Plan;
         assert_eq!(plan(&client(&rules), &context).await.unwrap_err().kind(), "Conflict");
+
+        // Where the spec says so it goes with its images, and another has its name.
+        context.spec.repositories.get_mut("api").expect("a repository").replace = true;
+        let delete = mock!(Client::delete_repository)
+            .match_requests(|request| request.force() == Some(true))
+            .then_output(|| DeleteRepositoryOutput::builder().build());
+        let create = mock!(Client::create_repository)
+            .match_requests(|request| request.repository_name() == Some("demo-api"))
+            .then_output(|| CreateRepositoryOutput::builder().repository(made()).build());
+        let put =
+            mock!(Client::put_lifecycle_policy).then_output(|| PutLifecyclePolicyOutput::builder().build());
+        let rules = [&described(true), &tagged(our_tags()), &with_lifecycle(), &delete, &create, &put];
+        let planned = plan(&client(&rules), &context).await.expect("an answer");
+        let change = |change: Change| change.with("name", "demo-api");
+        let address = "repositories.api";
+        assert_eq!(planned.changes, [change(Change::delete(address)), change(Change::create(address))]);
+        context.operation = Operation::Ensure;
+        ensure(&client(&rules), &context).await.expect("an answer");
+        assert_eq!((delete.num_calls(), create.num_calls(), put.num_calls()), (1, 1, 1));
+    }
+
+    /// A repository as it is made.
+    fn made() -> Repository {
+        let scanning = ImageScanningConfiguration::builder().scan_on_push(true).build();
+        Repository::builder()
+            .repository_arn("arn:api")
+            .repository_uri("host/demo-api")
+            .image_tag_mutability(ImageTagMutability::Immutable)
+            .image_scanning_configuration(scanning)
+            .build()
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use crate::{Duration, Text};
 /// subnets, open to the environment's services alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Database {
     /// The identifier in RDS; `<environment>-<address>` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +59,11 @@ pub struct Database {
     /// it, apply it with `protect: false` first.
     #[serde(default)]
     pub protect: bool,
+    /// Whether another, empty database may take its place where what the spec says can't be had by changing it: another
+    /// engine, name, key or initial database, an older version, less storage. The old one goes at the end of that run,
+    /// with a last snapshot where `finalSnapshot` says so; its data isn't carried over.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 fn yes() -> bool {

@@ -18,6 +18,9 @@ pub struct FileSystem {
     /// Whether the file system stays when the spec drops it or the environment goes. To delete it, apply it with
     /// `protect: false` first.
     pub protect: bool,
+    /// Whether another, empty file system may take its place where the environment's key is another than the one that
+    /// encrypts it. The old one goes at the end of that run with every file in it.
+    pub replace: bool,
 }
 
 /// How a file system's throughput is settled.

@@ -8,6 +8,7 @@ use crate::Duration;
 /// An ECR repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Repository {
     /// The repository's name; `<environment>-<address>` where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,6 +28,9 @@ pub struct Repository {
     /// Whether destroying the environment deletes the repository with the images in it. Without it,
     /// a repository that holds images stands in the way.
     pub force_delete: bool,
+    /// Whether it may be deleted with all its images, and made anew under its name, where the environment's key is
+    /// another than the one that encrypts it.
+    pub replace: bool,
 }
 
 impl Default for Repository {
@@ -38,6 +42,7 @@ impl Default for Repository {
             keep: None,
             untagged: None,
             force_delete: false,
+            replace: false,
         }
     }
 }

@@ -1,8 +1,17 @@
 //! Roles: without any one of its statements a function can't do its work, and says so.
+//!
+//! Many functions are without a statement each at the same time. The run fails where the first of them is denied, and
+//! its history says which function that was. It gets that statement back and is without its next one, and the run is
+//! started again: it carries on where it stopped.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use aws_sdk_iam::Client as Iam;
+use aws_sdk_lambda::Client as Lambda;
+use aws_sdk_sfn::types::HistoryEvent;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use step::{EnvironmentState, Status};
@@ -10,43 +19,82 @@ use tests::{BUCKET, Local, MACHINE};
 
 const NAME: &str = "roles";
 
-/// A function's role, and the policy that holds its statements.
-struct Role {
+/// What is enough for the functions that are no step.
+const SMALL: &str = "apiVersion: plinth/v1\nname: roles\nrepositories: { app: { forceDelete: true } }\n";
+
+/// What a run waits for until somebody creates a record elsewhere.
+const WAITS: &str = "certificates: { own: { domain: roles.example.com } }\n";
+
+/// Who follows the images of its repository.
+const FOLLOWS: &str = "services: { app: { image: { repository: app, tag: v* } } }\n";
+
+/// What services answer who may not do something.
+const DENIALS: [&str; 3] = ["AccessDenied", "UnauthorizedOperation", "not authorized"];
+
+/// A function of the control plane, and the policy of its role.
+struct Function {
     name: String,
+    role: String,
     policy: String,
-    document: Value,
+    statements: Vec<Value>,
+    /// The statements that are still to be shown, by their places. The first is withheld.
+    left: Vec<usize>,
 }
 
-async fn roles(iam: &Iam) -> Vec<Role> {
-    let listed = iam.list_roles().send().await.expect("roles").roles;
-    let mut roles = Vec::new();
-    for name in listed.into_iter().map(|role| role.role_name).filter(|name| name.contains("FunctionRole")) {
-        let policies = iam.list_role_policies().role_name(&name).send().await.expect("policies");
-        for policy in policies.policy_names {
-            let found = iam.get_role_policy().role_name(&name).policy_name(&policy).send().await;
-            let found = found.expect("a policy").policy_document;
-            let text = percent_decode_str(&found).decode_utf8_lossy().into_owned();
-            let document = serde_json::from_str(&text).expect("a document");
-            roles.push(Role { name: name.clone(), policy, document });
-        }
+impl Function {
+    fn sid(&self, place: usize) -> &str {
+        self.statements[place]["Sid"].as_str().unwrap_or_default()
     }
-    roles
+
+    /// Its own name, and that of the statement that is withheld.
+    fn withheld(&self) -> Option<String> {
+        self.left.first().map(|place| format!("{} {}", self.name, self.sid(*place)))
+    }
+
+    /// Gives it all its statements but this.
+    async fn withhold(&self, iam: &Iam, statement: Option<&usize>) {
+        let others = self.statements.iter().enumerate().filter(|(place, _)| Some(place) != statement);
+        let others: Vec<&Value> = others.map(|(_, statement)| statement).collect();
+        let document = json!({ "Version": "2012-10-17", "Statement": others }).to_string();
+        let put = iam.put_role_policy().role_name(&self.role).policy_name(&self.policy);
+        put.policy_document(document).send().await.expect("a policy");
+    }
 }
 
-async fn put(iam: &Iam, role: &Role, statements: &[Value]) {
-    let document = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
-    let put = iam.put_role_policy().role_name(&role.name).policy_name(&role.policy);
-    put.policy_document(document).send().await.expect("a policy");
+/// The functions, and of each the statements that are to be shown.
+async fn functions(local: &Local, shows: impl Fn(&str, &str) -> bool) -> Vec<Function> {
+    let (iam, lambda) = (Iam::new(&local.aws), Lambda::new(&local.aws));
+    let listed = lambda.list_functions().into_paginator().items().send();
+    let listed: Result<Vec<_>, _> = listed.collect().await;
+    let mut functions = Vec::new();
+    for found in listed.expect("functions") {
+        let name = found.function_name.unwrap_or_default().replace("plinth-", "");
+        let role = found.role.unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
+        let policies = iam.list_role_policies().role_name(&role).send().await.expect("policies");
+        let [policy] = policies.policy_names.try_into().expect("one policy");
+        let found = iam.get_role_policy().role_name(&role).policy_name(&policy).send().await;
+        let found = found.expect("a policy").policy_document;
+        let text = percent_decode_str(&found).decode_utf8_lossy();
+        let document: Value = serde_json::from_str(&text).expect("a document");
+        let statements = document["Statement"].as_array().expect("statements").clone();
+        let mut function = Function { name, role, policy, statements, left: Vec::new() };
+        let is_shown = |place: &usize| {
+            let sid = function.sid(*place);
+            !unseen(&function.name, sid) && shows(&function.name, sid)
+        };
+        function.left = (0..function.statements.len()).filter(is_shown).collect();
+        functions.push(function);
+    }
+    functions
 }
 
 /// What a life of the environment can't show on this machine: here nothing of other functions than these
 /// ever has to be waited for, so that they don't look for a newer spec; and what AWS asks of the caller for
 /// calls that it makes itself is not asked here. A ZIP file of a function is in no environment's own bucket.
-fn unseen(role: &str, sid: &str) -> bool {
-    let waits = ["Network", "Listener", "Api", "Service", "FileSystem", "Database", "Certificate", "Dns"];
-    let is = |word: &&str| role.starts_with(&format!("plinth-{word}Function"));
+fn unseen(function: &str, sid: &str) -> bool {
+    let waits = ["network", "listener", "api", "service", "file-system", "database", "certificate", "dns"];
     match sid {
-        "LookForANewerSpec" => !waits.iter().any(is),
+        LOOK => !waits.contains(&function),
         // Nothing is asked of people in this life.
         "Ask"
         | "PullImages"
@@ -65,59 +113,166 @@ fn unseen(role: &str, sid: &str) -> bool {
     }
 }
 
-/// How a life of the environment fails that needs this statement: on its way up, or else on its way
-/// down.
-async fn fault(local: &Local, sid: &str) -> Option<String> {
-    let slow = ["LookForANewerSpec", "SeeLockHolders", "StartTheNextRun"].contains(&sid);
-    let scale = if slow { 0.05 } else { 0.0 };
-    local.control("POST", "scale", Some(json!({ "scale": scale })));
-    let begun = executions(local).await;
-    match sid {
-        "StoreSpecs" => {
-            let spec = spec::parse(&tests::everything(NAME), None).expect("a spec");
-            local.start(&json!({ "spec": spec })).await;
-        }
-        // Its time comes while it is built, and the next run ends it.
-        "DeleteExpiredSpecs" => {
-            local.upload(NAME, &format!("{}expires: {{ after: 1s }}\n", tests::everything(NAME))).await;
-        }
-        // The second finds the lock held, and is the next run.
-        "SeeLockHolders" | "StartTheNextRun" => {
-            let version = local.upload(NAME, &tests::everything(NAME)).await;
-            local.status(NAME, |status| status.version.as_ref() == Some(&version)).await;
-            local.upload(NAME, &format!("{}tags: {{ a: b }}\n", tests::everything(NAME))).await;
-        }
-        // An image is pushed that a service follows.
-        "SeeWhoseRepository" | "StartRunsForImages" => {
-            let follows = "  follows: { image: { repository: app, tag: v* }, memory: 64 }\napis:";
-            local.upload(NAME, &tests::everything(NAME).replace("apis:", follows)).await;
-            local.waiting(NAME, "docker push").await;
-            local.put_image(&format!("{NAME}-app"), "v1").await;
-        }
-        _ => {
-            local.upload(NAME, &tests::everything(NAME)).await;
-        }
-    }
-    let up = ended(local, &begun).await;
-    local.control("POST", "scale", Some(json!({ "scale": 0.0 })));
-    if up.is_some() {
-        return up;
-    }
-    let begun = executions(local).await;
-    local.delete(NAME).await;
-    ended(local, &begun).await
+/// The statement that only who has to wait needs.
+const LOOK: &str = "LookForANewerSpec";
+
+/// Whether a function is none of a run's steps.
+fn is_no_step(function: &str) -> bool {
+    ["accept", "finish", "sweep"].contains(&function)
 }
 
-/// How a sweep fails that finds a spec, a dead lock, and a run that was never ended.
-async fn swept(local: &Local) -> Option<String> {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_any_one_statement_the_function_that_needs_it_is_denied() {
+    let (steps, others) = (tokio::spawn(steps()), tokio::spawn(others()));
+    let needless = [steps.await.expect("the steps"), others.await.expect("the others")].concat();
+    assert_eq!(needless, Vec::<String>::new());
+}
+
+/// The needless statements of a run's steps. Here and below, nothing but this test starts runs.
+async fn steps() -> Vec<String> {
+    let local = Local::own().await;
+    let steps = functions(&local, |function, sid| !is_no_step(function) && sid != LOOK).await;
+    local.unheard("plinth-spec", Box::pin(lives(&local, steps, 0.0))).await
+}
+
+/// The needless statements of the other functions, and of those that look for a newer spec.
+async fn others() -> Vec<String> {
+    let local = Local::own().await;
+    let others = functions(&local, |function, _| is_no_step(function)).await;
+    // Nor does anything clear up after those that fail.
+    let others = local.unheard("plinth-ended", Box::pin(one_by_one(&local, others)));
+    let mut needless = local.unheard("plinth-spec", Box::pin(others)).await;
+    let waiting = functions(&local, |_, sid| sid == LOOK).await;
+    needless.extend(local.unheard("plinth-spec", Box::pin(lives(&local, waiting, 0.1))).await);
+    needless
+}
+
+/// Takes everything up and down until each statement was withheld for a whole life, or its function was denied
+/// something; answers those without which it wasn't. If a role's statements stand in the order in which they are
+/// needed, one life shows them all.
+async fn lives(local: &Local, mut functions: Vec<Function>, scale: f64) -> Vec<String> {
+    let iam = Iam::new(&local.aws);
     let spec = tests::everything(NAME);
-    local.unheard("plinth-spec", Box::pin(local.upload(NAME, &spec))).await;
-    local.leave_a_dead_lock(NAME).await;
-    let begun = executions(local).await;
-    match local.sweep().await {
-        Err(fault) => Some(fault),
-        Ok(_) => ended(local, &begun).await,
+    local.lay_out(&spec);
+    for function in &functions {
+        function.withhold(&iam, function.left.first()).await;
     }
+    let mut needless = Vec::new();
+    while functions.iter().any(|function| !function.left.is_empty()) {
+        let first: Vec<Option<String>> = functions.iter().map(Function::withheld).collect();
+        local.control("POST", "scale", Some(json!({ "scale": scale })));
+        local.upload(NAME, &spec).await;
+        carry_out(local, &iam, &mut functions, EnvironmentState::Ready).await;
+        local.control("POST", "scale", Some(json!({ "scale": 0.0 })));
+        local.delete(NAME).await;
+        carry_out(local, &iam, &mut functions, EnvironmentState::Destroyed).await;
+        for (function, first) in functions.iter_mut().zip(first) {
+            if let Some(withheld) = first.filter(|first| function.withheld().as_ref() == Some(first)) {
+                needless.push(format!("{withheld}: no fault"));
+                function.left.remove(0);
+                function.withhold(&iam, function.left.first()).await;
+            }
+        }
+    }
+    needless
+}
+
+/// Starts runs until one comes to its end. Who is denied gets what it is without, and is without its next.
+async fn carry_out(local: &Local, iam: &Iam, functions: &mut [Function], end: EnvironmentState) {
+    loop {
+        let run = local.start(&json!({ "environment": NAME })).await;
+        if local.ended(&run).await == "SUCCEEDED" {
+            break;
+        }
+        let denials = denials(local, run).await;
+        if denials.is_empty() {
+            let without: Vec<String> = functions.iter().filter_map(Function::withheld).collect();
+            panic!("nobody was denied anything, without {without:?}: {:?}", status(local).await);
+        }
+        for (name, denial) in denials {
+            let denied = functions.iter_mut().find(|each| each.name == name && !each.left.is_empty());
+            let denied = denied.unwrap_or_else(|| panic!("{name} has all its statements: {denial}"));
+            denied.left.remove(0);
+            denied.withhold(iam, denied.left.first()).await;
+        }
+    }
+    let status = status(local).await;
+    assert_eq!(status.as_ref().map(|status| status.state), Some(end), "{status:?}");
+}
+
+/// Withholds one statement at a time from functions that are no steps, and does what needs it to a small
+/// environment; answers those without which nothing was denied, and what happened instead.
+async fn one_by_one(local: &Local, functions: Vec<Function>) -> Vec<String> {
+    let iam = Iam::new(&local.aws);
+    let mut needless = Vec::new();
+    local.upload(NAME, SMALL).await;
+    carry_out(local, &iam, &mut [], EnvironmentState::Ready).await;
+    for function in functions {
+        for place in &function.left {
+            let (name, sid) = (&function.name, function.sid(*place));
+            function.withhold(&iam, Some(place)).await;
+            let denials = done(local, name, sid).await;
+            if !denials.contains_key(name) {
+                needless.push(format!(
+                    "{name} {sid}: {denials:?} {:?}",
+                    status(local).await.and_then(|status| status.fault)
+                ));
+            }
+            function.withhold(&iam, None).await;
+            // Whoever was denied something may have left it.
+            let unlock = local.s3().delete_object().bucket(BUCKET).key(step::lock_key(NAME));
+            unlock.send().await.expect("a free lock");
+        }
+    }
+    local.delete(NAME).await;
+    carry_out(local, &iam, &mut [], EnvironmentState::Destroyed).await;
+    needless
+}
+
+/// Does what this statement is needed for, and answers who was denied something.
+async fn done(local: &Local, function: &str, sid: &str) -> BTreeMap<String, String> {
+    let begun = executions(local).await;
+    let by_hand = json!({ "environment": NAME });
+    match sid {
+        // It finds a newer spec and a dead lock.
+        _ if function == "sweep" => {
+            local.upload(NAME, SMALL).await;
+            local.leave_a_dead_lock(NAME).await;
+            if let Err(fault) = local.sweep().await {
+                return is_denial(&fault).then(|| (function.to_owned(), fault)).into_iter().collect();
+            }
+        }
+        "StoreSpecs" => {
+            local.start(&json!({ "spec": spec::parse(SMALL, None).expect("a spec") })).await;
+        }
+        "DeleteExpiredSpecs" => {
+            local.upload(NAME, &format!("{SMALL}expires: {{ after: 1s }}\n")).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            local.start(&json!({ "environment": NAME, "action": "expire" })).await;
+        }
+        // A run waits for people. The second finds the lock held, and the third is the next.
+        "SeeLockHolders" | "StartTheNextRun" => {
+            local.upload(NAME, &format!("{SMALL}{WAITS}")).await;
+            local.start(&by_hand).await;
+            local.waiting(NAME, "CNAME").await;
+            let second = local.start(&by_hand).await;
+            local.ended(&second).await;
+            local.upload(NAME, SMALL).await;
+        }
+        "SeeWhoseRepository" | "StartRunsForImages" => {
+            local.upload(NAME, &format!("{SMALL}{FOLLOWS}")).await;
+            local.put_image(&format!("{NAME}-app"), &format!("v1-{}", sid.to_lowercase())).await;
+        }
+        _ => {
+            local.upload(NAME, SMALL).await;
+            local.start(&by_hand).await;
+        }
+    }
+    let mut all = BTreeMap::new();
+    for run in ended(local, &begun).await {
+        all.extend(denials(local, run).await);
+    }
+    all
 }
 
 async fn executions(local: &Local) -> BTreeSet<String> {
@@ -125,97 +280,64 @@ async fn executions(local: &Local) -> BTreeSet<String> {
     listed.expect("executions").executions.into_iter().map(|run| run.execution_arn).collect()
 }
 
-/// Waits for the runs that begin now, and answers how they failed: as the machine says, or the status.
-async fn ended(local: &Local, begun: &BTreeSet<String>) -> Option<String> {
-    let mut over = begun.clone();
-    let mut faults = Vec::new();
-    loop {
-        let new: Vec<String> = executions(local).await.difference(&over).cloned().collect();
-        if new.is_empty() && over.len() > begun.len() {
-            break;
+/// The runs that began since, once they and those that they start are over.
+///
+/// # Panics
+/// If there is none within two minutes.
+async fn ended(local: &Local, begun: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut over = BTreeSet::new();
+    for _ in 0..1200 {
+        let new: BTreeSet<String> = &(&executions(local).await - begun) - &over;
+        if new.is_empty() && !over.is_empty() {
+            return over;
         }
         for run in new {
-            if local.ended(&run).await != "SUCCEEDED" {
-                let described = local.sfn().describe_execution().execution_arn(&run).send().await;
-                faults.extend(described.expect("a run").cause);
-            }
+            local.ended(&run).await;
             over.insert(run);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key(NAME)).await;
-    faults.extend(status.ok().and_then(|status| Some(status.fault?.message)));
-    (!faults.is_empty()).then(|| faults.join("\n"))
+    panic!("no run began");
 }
 
-/// Takes away what is left, with every statement in place again.
-async fn mend(local: &Local) {
-    local.delete(NAME).await;
-    let inline = local.s3().delete_object().bucket(BUCKET).key(format!("environments/{NAME}.json"));
-    inline.send().await.expect("a deletion");
-    let unlock = local.s3().delete_object().bucket(BUCKET).key(step::lock_key(NAME));
-    unlock.send().await.expect("a free lock");
-    for _ in 0..60 {
-        let run = local.start(&json!({ "environment": NAME })).await;
-        local.ended(&run).await;
-        let status = step::read::<Status>(&local.s3(), BUCKET, &step::status_key(NAME)).await;
-        if status.is_ok_and(|status| status.state == EnvironmentState::Destroyed) {
-            return;
-        }
-        // Another run is at it.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    panic!("{NAME} isn't gone after sixty runs");
-}
-
-/// How many servers share the statements.
-const SERVERS: usize = 2;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_any_one_statement_the_function_that_needs_it_is_denied() {
-    let mut shares = Vec::new();
-    for share in 0..SERVERS {
-        shares.push(tokio::spawn(needless(Local::own().await, share)));
-    }
-    let mut needless = Vec::new();
-    for share in shares {
-        needless.extend(share.await.expect("a share"));
-    }
-    assert_eq!(needless, Vec::<String>::new());
-}
-
-/// Those of a share of the statements without which nothing was denied, with what happened instead.
-async fn needless(local: Local, share: usize) -> Vec<String> {
-    local.lay_out(&tests::everything(NAME));
-    let iam = Iam::new(&local.aws);
-    let mut needless = Vec::new();
-    let mut number = 0;
-    for role in roles(&iam).await {
-        let statements = role.document["Statement"].as_array().expect("statements").clone();
-        for (index, statement) in statements.iter().enumerate() {
-            let sid = statement["Sid"].as_str().unwrap_or_default();
-            number += 1;
-            if unseen(&role.name, sid) || number % SERVERS != share {
-                continue;
-            }
-            let mut others = statements.clone();
-            others.remove(index);
-            put(&iam, &role, &others).await;
-            let fault = if role.name.starts_with("plinth-SweepFunction") {
-                swept(&local).await
-            } else {
-                fault(&local, sid).await
-            };
-            let fault = fault.unwrap_or_else(|| "no fault".to_owned());
-            put(&iam, &role, &statements).await;
-            mend(&local).await;
-            if !DENIALS.iter().any(|word| fault.contains(word)) {
-                needless.push(format!("{} {sid}: {fault}", role.name));
+/// Which functions failed in a run, or in one nested in it, since they were denied something; and what they said.
+async fn denials(local: &Local, run: String) -> BTreeMap<String, String> {
+    let mut runs = vec![run];
+    let mut denials = BTreeMap::new();
+    while let Some(run) = runs.pop() {
+        let events = local.sfn().get_execution_history().execution_arn(run).into_paginator().items().send();
+        let events: Result<Vec<_>, _> = events.collect().await;
+        let events = events.expect("a history");
+        for event in &events {
+            let Some(failed) = event.task_failed_event_details() else { continue };
+            let cause = failed.cause().unwrap_or_default();
+            let called = called(&events, event);
+            if let Some(function) = called["FunctionName"].as_str().and_then(|arn| arn.rsplit(':').next()) {
+                // What waits or was throttled goes by another name, and is tried again.
+                if failed.error() == Some("Failed") && is_denial(cause) {
+                    denials.insert(function.replace("plinth-", ""), cause.to_owned());
+                }
+            } else if let Ok(nested) = serde_json::from_str::<Value>(cause) {
+                runs.extend(nested["ExecutionArn"].as_str().map(str::to_owned));
             }
         }
     }
-    needless
+    denials
 }
 
-/// What services answer who may not do something.
-const DENIALS: [&str; 3] = ["AccessDenied", "UnauthorizedOperation", "not authorized"];
+/// What the task was called with that an event belongs to.
+fn called(events: &[HistoryEvent], event: &HistoryEvent) -> Value {
+    let before = |event: &HistoryEvent| events.iter().find(|each| each.id() == event.previous_event_id());
+    let scheduled = std::iter::successors(Some(event), |event| before(event))
+        .find_map(HistoryEvent::task_scheduled_event_details)
+        .expect("a task's beginning");
+    serde_json::from_str(scheduled.parameters()).expect("parameters")
+}
+
+fn is_denial(text: &str) -> bool {
+    DENIALS.iter().any(|word| text.contains(word))
+}
+
+async fn status(local: &Local) -> Option<Status> {
+    step::read(&local.s3(), BUCKET, &step::status_key(NAME)).await.ok()
+}

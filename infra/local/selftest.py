@@ -310,6 +310,21 @@ def task(arn: str, payload: dict, **more) -> dict:
 
 
 @check
+def a_tasks_end_leads_back_to_what_it_was_called_with() -> None:
+    sfn, arn = server.client("stepfunctions"), function("told", ("s3:GetObject", "*"))
+    branches = [{"StartAt": name, "States": {name: task(arn, {"name": name}, End=True)}} for name in "AB"]
+    ended = run(machine("linked", {"Both": {"Type": "Parallel", "Branches": branches, "End": True}}))
+    events = sfn.get_execution_history(executionArn=ended["executionArn"])["events"]
+    numbered = {event["id"]: event for event in events}
+    assert len(numbered) == len(events)
+    for event in events:
+        if event["type"] == "TaskSucceeded":
+            before = numbered[event["previousEventId"]]["taskScheduledEventDetails"]
+            answer = json.loads(event["taskSucceededEventDetails"]["output"])["Payload"]
+            assert json.loads(before["parameters"])["Payload"] == answer, (before, answer)
+
+
+@check
 def machines_and_rules_may_do_only_what_their_roles_allow() -> None:
     arn, poor = function("plain"), role("poor")
     denied = run(machine("denied", {"Do": task(arn, {}, End=True)}, poor))

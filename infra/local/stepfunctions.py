@@ -2,6 +2,7 @@
 
 import contextvars
 import json
+import threading
 import time
 from collections.abc import Callable
 
@@ -41,6 +42,9 @@ class Scope:
 
 
 _scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("scope", default=None)
+# What the task at hand is called with, and the number of the event before the next: each branch has its own.
+_arguments: contextvars.ContextVar[object] = contextvars.ContextVar("arguments", default=None)
+_previous: contextvars.ContextVar[int] = contextvars.ContextVar("previous", default=0)
 
 
 def install() -> None:
@@ -52,7 +56,8 @@ def install() -> None:
     sfn._run_parallel_branches = _together(_parallel(sfn._run_parallel_branches))
     sfn._run_map_items = _together(sfn._run_map_items)
     sfn._invoke_resource = _limited(_permitted(sfn._invoke_resource))
-    sfn._apply_jsonata_arguments = _limited(sfn._apply_jsonata_arguments)
+    sfn._apply_jsonata_arguments = _remembered(_limited(sfn._apply_jsonata_arguments))
+    sfn._add_event = _linked(sfn._add_event)
     sfn._fail_execution = _only_while_running(sfn._fail_execution)
     sfn._error_matches = _error_matches
     sfn._scaled_sleep = _sleep
@@ -68,6 +73,7 @@ def _run(plain: Callable) -> Callable:
         machine = sfn._state_machines.get(execution["stateMachineArn"], {})
         seconds = json.loads(machine.get("definition", "{}")).get("TimeoutSeconds")
         _scope.set(Scope(execution, deadline=time.time() + seconds * lifecycle.waits if seconds else None))
+        _previous.set(len(execution["events"]))
         plain(arn)
 
     return run
@@ -184,6 +190,36 @@ def _limited(plain: Callable) -> Callable:
         return value
 
     return limited
+
+
+def _remembered(plain: Callable) -> Callable:
+    def arguments(*args) -> object:
+        value = plain(*args)
+        _arguments.set(value)
+        return value
+
+    return arguments
+
+
+def _linked(plain: Callable) -> Callable:
+    """An event has a number of its own and names the one it follows from; a task's first says what it is
+    called with.
+
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_TaskScheduledEventDetails.html
+    """
+    one_at_a_time = threading.Lock()
+
+    def add(execution: dict, kind: str, details: dict | None = None) -> dict:
+        if kind == "TaskScheduled":
+            details["taskScheduledEventDetails"]["parameters"] = json.dumps(_arguments.get())
+        with one_at_a_time:
+            event = plain(execution, kind, details)
+        event["previousEventId"] = _previous.get()
+        _previous.set(event["id"])
+        return event
+
+    return add
 
 
 def _hold_to_limit(value: object, what: str) -> None:

@@ -139,11 +139,11 @@ async fn a_role_that_is_not_allowed_or_does_not_trust_the_control_plane_is_refus
     deploy_role(&local, "somebody-else");
     let before = account.inventory();
     let status = local.apply("strange", &spec).await;
-    assert_eq!(status.state, EnvironmentState::Failed);
-    assert!(status.role.is_some());
+    assert_eq!((status.state, status.role.as_ref()), (EnvironmentState::Failed, None));
     let told = fault(status);
     assert!(told.contains(ROLE) && told.contains(BUCKET), "{told}");
     account.same(&before);
+    local.destroy("strange").await;
 
     deploy_role(&local, BUCKET);
     let before = account.inventory();

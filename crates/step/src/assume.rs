@@ -6,17 +6,17 @@ use aws_sdk_sts::{Client, error::ProvideErrorMetadata, primitives::DateTime, typ
 
 use crate::{Doing, Error, Result};
 
-/// The configuration with a role's credentials in place of the function's own. `home` is where STS is asked, with
-/// `external_id`, which the role's trust policy wants to hear.
+/// The configuration with a role's credentials in place of the function's own. `external_id` is what the role's trust
+/// policy wants to hear.
 /// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html>
 pub async fn assume(
     config: &SdkConfig,
-    home: &SdkConfig,
+    sts: &Client,
     role: &str,
     external_id: &str,
     environment: &str,
 ) -> Result<SdkConfig> {
-    let assumed = Client::new(home)
+    let assumed = sts
         .assume_role()
         .role_arn(role)
         .external_id(external_id)

@@ -103,7 +103,8 @@ where
 /// The same with the credentials of the run's role, if it has one.
 async fn in_account(context: Context, external_id: &str) -> Result<Context> {
     let Some(role) = &context.run.role else { return Ok(context) };
-    let aws = assume(&context.aws, &context.home, role, external_id, &context.run.environment).await?;
+    let sts = aws_sdk_sts::Client::new(&context.home);
+    let aws = assume(&context.aws, &sts, role, external_id, &context.run.environment).await?;
     Ok(Context { aws, ..context })
 }
 

@@ -16,13 +16,14 @@ use aws_sdk_ecr::Client as Ecr;
 use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::Client as S3;
 use aws_sdk_sfn::Client as StepFunctions;
+use aws_sdk_sts::Client as Sts;
 use jiff::Timestamp;
 use lock::Locks;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{Faults, Spec, Then};
 use step::{
-    Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, is_applied,
+    Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, assume, is_applied,
     is_settled, read_if_there, status_key, write,
 };
 
@@ -127,7 +128,16 @@ pub struct Elsewhere {
     /// What is said when one of them is assumed.
     pub external_id: String,
     /// To assume them with.
+    pub sts: Sts,
+    /// To make clients from, once one is assumed.
     pub aws: SdkConfig,
+}
+
+impl Elsewhere {
+    /// The configuration with a role's credentials.
+    async fn assume(&self, role: &str, environment: &str) -> Result<SdkConfig> {
+        assume(&self.aws, &self.sts, role, &self.external_id, environment).await
+    }
 }
 
 impl Accept {
@@ -181,6 +191,10 @@ impl Accept {
         }
         if let Some(role) = &spec.role {
             build_with(&mut run, role);
+        }
+        if let Some(role) = &run.role {
+            // Where it can't be assumed nothing can be built, nor taken away: the environment isn't bound to it.
+            self.elsewhere.assume(role, environment).await?;
         }
         run.expires = expiry::moment(&spec, &source);
         let way = match (trigger.action, &source.text) {

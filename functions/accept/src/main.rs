@@ -15,6 +15,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let elsewhere = accept::Elsewhere {
         roles: std::env::var("PLINTH_BUILD_ROLES")?.split_terminator(',').map(str::to_owned).collect(),
         external_id: std::env::var("PLINTH_EXTERNAL_ID")?,
+        sts: aws_sdk_sts::Client::new(&config),
         aws: config,
     };
     let accept = accept::Accept { s3, sfn, ecr, elsewhere, events, bucket, region };

@@ -9,11 +9,10 @@ use aws_sdk_ecr::{
 use jiff::Timestamp;
 use serde_json::json;
 use step::{
-    CONTROL_PLANE, Doing, ENVIRONMENT, EnvironmentState, Owner, Push, Pushed, Result, assume, pushed_key,
-    write,
+    CONTROL_PLANE, Doing, ENVIRONMENT, EnvironmentState, Owner, Push, Pushed, Result, pushed_key, write,
 };
 
-use crate::{Accept, Elsewhere, source};
+use crate::{Accept, source};
 
 /// Starts a run of the environment whose services follow the image, and answers the environment; none if no
 /// service does. Before that it is written down: a run that is under way may have passed the services by, the new
@@ -52,10 +51,7 @@ async fn tags(accept: &Accept, push: &Push, execution: &str) -> Result<BTreeMap<
     let partition = execution.split(':').nth(1).unwrap_or("aws");
     let arn = format!("arn:{partition}:ecr:{region}:{account}:repository/{repository}");
     let ecr = match elsewhere(accept, account, execution) {
-        Some(role) => {
-            let Elsewhere { aws, external_id, .. } = &accept.elsewhere;
-            Ecr::new(&assume(aws, aws, role, external_id, "images").await?)
-        }
+        Some(role) => Ecr::new(&accept.elsewhere.assume(role, "images").await?),
         None => accept.ecr.clone(),
     };
     // The event may have been forwarded from another region.

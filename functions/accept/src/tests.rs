@@ -11,6 +11,7 @@ use aws_sdk_s3::{
 };
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
+use aws_sdk_sts::operation::assume_role::{AssumeRoleError, AssumeRoleOutput};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use serde_json::json;
 
@@ -79,6 +80,22 @@ async fn ask(input: Value, s3: &[&Rule], sfn: &[&Rule]) -> Result<Verdict> {
 }
 
 async fn ask_with(input: Value, s3: &[&Rule], sfn: &[&Rule], ecr: &[&Rule]) -> Result<Verdict> {
+    let assumed = mock!(Sts::assume_role)
+        .match_requests(|request| request.external_id() == Some("plinth-bucket"))
+        .then_output(|| {
+            let credentials = aws_sdk_sts::types::Credentials::builder()
+                .access_key_id("key")
+                .secret_access_key("secret")
+                .session_token("token")
+                .expiration(aws_sdk_sts::primitives::DateTime::from_secs(UPLOADED))
+                .build()
+                .expect("credentials");
+            AssumeRoleOutput::builder().credentials(credentials).build()
+        });
+    ask_sts(input, s3, sfn, ecr, &assumed).await
+}
+
+async fn ask_sts(input: Value, s3: &[&Rule], sfn: &[&Rule], ecr: &[&Rule], sts: &Rule) -> Result<Verdict> {
     let told = mock!(Events::put_events).then_output(|| PutEventsOutput::builder().build());
     let accept = Accept {
         ecr: mock_client!(aws_sdk_ecr, RuleMode::MatchAny, ecr),
@@ -90,6 +107,7 @@ async fn ask_with(input: Value, s3: &[&Rule], sfn: &[&Rule], ecr: &[&Rule]) -> R
         elsewhere: Elsewhere {
             roles: vec![ROLE.to_owned()],
             external_id: "plinth-bucket".to_owned(),
+            sts: mock_client!(aws_sdk_sts, RuleMode::MatchAny, [sts]),
             aws: SdkConfig::builder().build(),
         },
     };
@@ -180,6 +198,17 @@ async fn a_role_that_is_allowed_says_the_account_and_is_written_down() {
     let rules = [&spec, &absent(), &puts("locks/"), &status, &puts("runs/")];
     let run = ask(upload(), &rules, &[]).await.expect("a verdict").run;
     assert_eq!((run.account.as_str(), run.role.as_deref()), ("210987654321", Some(ROLE)));
+}
+
+#[tokio::test]
+async fn an_environment_is_not_bound_to_a_role_that_cannot_be_assumed() {
+    let denied = mock!(Sts::assume_role).then_error(|| {
+        AssumeRoleError::generic(aws_sdk_sts::error::ErrorMetadata::builder().code("AccessDenied").build())
+    });
+    let spec = object("environments/demo.yaml", with_role(ROLE));
+    let error = ask_sts(upload(), &[&spec, &absent()], &[], &[], &denied).await.unwrap_err();
+    assert_eq!(error.kind(), "Failed");
+    assert!(error.to_string().contains("external id plinth-bucket"), "{error}");
 }
 
 #[tokio::test]

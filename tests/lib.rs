@@ -119,6 +119,7 @@ impl Local {
     }
 
     /// The same server as another account sees it, in this region.
+    #[must_use]
     pub fn in_account(&self, account: &str, region: &str) -> Self {
         let aws = self.at_region(region).to_builder();
         let provider = aws_sdk_s3::config::SharedCredentialsProvider::new(root_of(account));

@@ -355,7 +355,7 @@ impl Accept {
 /// Has the run build with this role, in its account.
 fn build_with(run: &mut Run, role: &str) {
     // arn:aws:iam::<account>:role/<name>
-    run.account = role.split(':').nth(4).unwrap_or_default().to_owned();
+    role.split(':').nth(4).unwrap_or_default().clone_into(&mut run.account);
     run.role = Some(role.to_owned());
 }
 

@@ -111,7 +111,8 @@ async fn ask_sts(input: Value, s3: &[&Rule], sfn: &[&Rule], ecr: &[&Rule], sts: 
             aws: SdkConfig::builder().build(),
         },
     };
-    accept.handle(Question { execution: EXECUTION.to_owned(), input }, "123456789012").await
+    let question = Question { execution: EXECUTION.to_owned(), input };
+    Box::pin(accept.handle(question, "123456789012")).await
 }
 
 fn upload() -> Value {

@@ -21,6 +21,8 @@ PUSHED = {"Effect": "Allow", "Action": ["ecr:ListTagsForResource"], "Resource": 
 # The most characters of a managed policy, white space not counted.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 LIMIT = 6144
+# What a statement may say.
+KEYS = {"Sid", "Effect", "Action", "Resource", "NotResource", "Condition"}
 BUCKET = "plinth-${AWS::AccountId}"
 START, END = "<!-- written by infra/role.py -->\n", "<!-- to here -->\n"
 
@@ -57,6 +59,9 @@ Resources:
             Action: sts:AssumeRole
             Condition:
               StringEquals: { sts:ExternalId: !Ref ExternalId }
+              # Plinth's functions, and nobody else of that account.
+              ArnLike:
+                aws:PrincipalArn: !Sub "arn:${AWS::Partition}:iam::${ControlPlaneAccount}:role/plinth-*FunctionRole*"
 
   # What no role of an environment may exceed.
   Boundary:
@@ -80,6 +85,15 @@ Resources:
             Effect: Deny
             Action: sts:AssumeRole
             Resource: !Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"
+          # Should one stand here too.
+          - Sid: NotTheControlPlane
+            Effect: Deny
+            Action: "*"
+            Resource:
+              - !Sub "arn:${AWS::Partition}:s3:::plinth-${AWS::AccountId}-*"
+              - !Sub "arn:${AWS::Partition}:lambda:*:${AWS::AccountId}:function:plinth-*"
+              - !Sub "arn:${AWS::Partition}:states:*:${AWS::AccountId}:*:plinth-*"
+              - !Sub "arn:${AWS::Partition}:cloudformation:*:${AWS::AccountId}:stack/plinth*"
 """
 
 POLICY = """
@@ -126,20 +140,21 @@ def statements() -> list[dict]:
             continue
         for policy in resource["Properties"]["Policies"]:
             for statement in policy["Statement"]:
-                if "NotResource" in statement:
-                    # All but the control plane's bucket, which isn't there.
-                    statement = {**statement, "Resource": "*"}
-                    del statement["NotResource"]
-                if BUCKET not in json.dumps(statement):
+                if BUCKET not in json.dumps(statement.get("Resource", "")):
                     _merge(merged, statement)
     _merge(merged, PUSHED)
     return [{**statement, "Action": sorted(set(statement["Action"]))} for statement in merged.values()]
 
 
 def _merge(merged: dict[str, dict], statement: dict) -> None:
+    if statement["Effect"] != "Allow" or not statement.keys() <= KEYS:
+        sys.exit(f"a statement that this can't carry over: {statement}")
     actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
     rest = {name: value for name, value in statement.items() if name not in ("Sid", "Action")}
     condition = rest.get("Condition", {}).get("StringEquals", {})
+    if "NotResource" in rest:
+        # The bucket of a control plane in whichever region, should one stand there too.
+        rest["NotResource"] = f"arn:${{AWS::Partition}}:s3:::{BUCKET}-*"
     if "iam:PermissionsBoundary" in condition:
         rest["Condition"] = {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
     found = merged.setdefault(json.dumps(rest), {**rest, "Action": []})
@@ -188,7 +203,7 @@ def template(parts: list[list[dict]]) -> str:
 def _statement(statement: dict) -> str:
     lines = ["          - Effect: Allow", "            Action:"]
     lines += [f"              - {action}" for action in statement["Action"]]
-    for name in ("Resource", "Condition"):
+    for name in ("Resource", "NotResource", "Condition"):
         if name in statement:
             lines.append(f"            {name}: {_value(statement[name])}")
     return "\n".join(lines) + "\n"

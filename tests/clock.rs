@@ -31,19 +31,23 @@ fn schedule(local: &Local, name: &str) -> Option<(String, Value)> {
 
 /// A schedule of an environment, as Scheduler tells of it: when it is due, and what it asks.
 fn scheduled(local: &Local, name: &str, schedule: &str) -> Option<(String, Value)> {
+    let found: Value = serde_json::from_slice(&scheduler(local, "get-schedule", name, schedule)).ok()?;
+    let input = found["Target"]["Input"].as_str().unwrap_or_default();
+    let input = serde_json::from_str(input).expect("JSON");
+    Some((found["ScheduleExpression"].as_str()?.to_owned(), input))
+}
+
+/// What Scheduler answers to an action on a schedule of an environment.
+fn scheduler(local: &Local, action: &str, name: &str, schedule: &str) -> Vec<u8> {
     let group = format!("plinth-{name}");
     let output = Command::new(tests::aws())
-        .args(["scheduler", "get-schedule", "--name", schedule, "--group-name", &group])
+        .args(["scheduler", action, "--name", schedule, "--group-name", &group])
         .env("AWS_ENDPOINT_URL", local.endpoint())
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")
-        .output()
-        .expect("aws");
-    let found: Value = serde_json::from_slice(&output.stdout).ok()?;
-    let input = found["Target"]["Input"].as_str().unwrap_or_default();
-    let input = serde_json::from_str(input).expect("JSON");
-    Some((found["ScheduleExpression"].as_str()?.to_owned(), input))
+        .output();
+    output.expect("aws").stdout
 }
 
 fn is(state: EnvironmentState) -> impl Fn(&Status) -> bool {
@@ -106,6 +110,24 @@ async fn a_time_that_comes_while_a_run_is_at_work_is_seen_to_when_it_has_ended()
     local.upload("haste", &small("haste", "expires: { after: 1s }")).await;
     local.status("haste", is(EnvironmentState::Expired)).await;
     assert!(local.is_free("haste").await);
+    local.same(&before);
+}
+
+#[tokio::test]
+async fn an_environment_whose_schedule_was_lost_is_ended_by_the_sweep() {
+    let local = Local::take().await;
+    let before = local.inventory();
+    let status = local.ready("overdue", &small("overdue", "expires: { after: 25s }")).await;
+    scheduler(&local, "delete-schedule", "overdue", "expire");
+    assert_eq!(schedule(&local, "overdue"), None);
+    local.sweep().await.expect("a sweep");
+    assert_eq!(local.status("overdue", |_| true).await.state, EnvironmentState::Ready, "its time isn't over");
+
+    let due = SystemTime::from(status.expires.expect("a moment"));
+    tokio::time::sleep(due.duration_since(SystemTime::now()).unwrap_or_default()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    local.sweep().await.expect("a sweep");
+    local.status("overdue", is(EnvironmentState::Expired)).await;
     local.same(&before);
 }
 

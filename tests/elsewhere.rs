@@ -123,6 +123,52 @@ async fn running(account: &Local) -> String {
     definition.container_definitions()[0].image().expect("an image").to_owned()
 }
 
+/// Who runs in the control plane's account may not build with the role, though its policy lets it and it knows the
+/// external id.
+#[tokio::test]
+async fn the_role_is_for_plinths_functions_alone() {
+    let local = Local::take().await;
+    deploy_role(&local, BUCKET);
+    let (iam, sts) = (aws_sdk_iam::Client::new(&local.aws), aws_sdk_sts::Client::new(&local.aws));
+    let allow = |rest: &str| {
+        let action = "\"Effect\": \"Allow\", \"Action\": \"sts:AssumeRole\"";
+        format!("{{ \"Version\": \"2012-10-17\", \"Statement\": [{{ {action}, {rest} }}] }}")
+    };
+    let trust = allow("\"Principal\": { \"AWS\": \"arn:aws:iam::000000000000:root\" }");
+    for (name, path, is_taken) in [
+        ("plinth-task", "/plinth/demo/", false),
+        ("plinth-OtherFunctionRole-1", "/plinth/demo/", false),
+        ("plinth-AnyFunctionRole-1", "/", true),
+    ] {
+        let role =
+            iam.create_role().role_name(name).path(path).assume_role_policy_document(&trust).send().await;
+        let arn = role.expect("a role").role.expect("a role").arn;
+        let put = iam
+            .put_role_policy()
+            .role_name(name)
+            .policy_name("own")
+            .policy_document(allow("\"Resource\": \"*\""));
+        put.send().await.expect("a policy");
+        let session =
+            sts.assume_role().role_arn(arn).role_session_name("session").send().await.expect("a session");
+        let given = session.credentials.expect("credentials");
+        let session = aws_sdk_sts::config::Credentials::new(
+            given.access_key_id,
+            given.secret_access_key,
+            Some(given.session_token),
+            None,
+            "test",
+        );
+        let config = aws_sdk_sts::config::Builder::from(&local.aws).credentials_provider(session).build();
+        let sts = aws_sdk_sts::Client::from_conf(config);
+        let built =
+            sts.assume_role().role_arn(ROLE).external_id(BUCKET).role_session_name("session").send().await;
+        assert_eq!(built.is_ok(), is_taken, "{name}: {built:?}");
+        iam.delete_role_policy().role_name(name).policy_name("own").send().await.expect("a deletion");
+        iam.delete_role().role_name(name).send().await.expect("a deletion");
+    }
+}
+
 #[tokio::test]
 async fn a_role_that_is_not_allowed_or_does_not_trust_the_control_plane_is_refused_with_the_remedy() {
     let local = Local::take().await;
@@ -153,4 +199,9 @@ async fn a_role_that_is_not_allowed_or_does_not_trust_the_control_plane_is_refus
     assert!(status.faults.iter().any(|fault| fault.path == "role"), "{:?}", status.faults);
     local.destroy("strange").await;
     account.same(&before);
+
+    // Of what is gone a bad spec doesn't say where it stands.
+    assert_eq!(local.apply("strange", &other).await.state, EnvironmentState::Rejected);
+    local.ready("strange", "apiVersion: plinth/v1\nname: strange\ncluster: {}\n").await;
+    local.destroy("strange").await;
 }

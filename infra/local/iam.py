@@ -23,6 +23,7 @@ PASSING = {"RegisterTaskDefinition": (("executionRoleArn", "taskRoleArn"), "ecs-
 
 def install() -> None:
     iam_actions.extract_resource_arn = _with_path(iam_actions.extract_resource_arn)
+    iam_evaluator._resolve_condition_key = _with_a_roles_arn(iam_evaluator._resolve_condition_key)
     iam_actions.request_tag_context = _with_boundary(iam_actions.request_tag_context)
     ministack.SERVICE_HANDLERS["ecs"] = _passing_roles(ministack.SERVICE_HANDLERS["ecs"])
     ministack.SERVICE_HANDLERS["iam"] = _passing_to_instances(ministack.SERVICE_HANDLERS["iam"])
@@ -33,6 +34,22 @@ def install() -> None:
         handlers["GetAccountAuthorizationDetails"])
     handlers["ListAccessKeys"] = _of_a_user(handlers["ListAccessKeys"])
     handlers["DeleteUser"] = _after_its_policies(handlers["DeleteUser"])
+
+
+def _with_a_roles_arn(plain: Callable) -> Callable:
+    """Of a role's session `aws:PrincipalArn` is the role's own ARN, its path included.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+    """
+    def resolve(key: str, asking: iam_evaluator.EvalContext) -> object:
+        arn = asking.principal_arn
+        if key.lower() != "aws:principalarn" or ":assumed-role/" not in arn:
+            return plain(key, asking)
+        account, name = arn.split(":")[4], arn.split("/")[1]
+        role = iam._roles.get_scoped(account, None, name)
+        return role["Arn"] if role else f"arn:aws:iam::{account}:role/{name}"
+
+    return resolve
 
 
 def assumable(arn: str, service: str) -> bool:

@@ -16,16 +16,16 @@ use crate::control_plane::ControlPlane;
 
 /// Puts a value read from standard input: an argument would be seen by others, and remembered.
 pub(crate) async fn set(control_plane: &ControlPlane, name: &str, secret: &str) -> Result<ExitCode> {
-    let (region, role) =
-        control_plane.status(name).await?.map(|status| (status.region, status.role)).unwrap_or_default();
-    if let (Some(region), Some(role)) = (&region, role) {
+    let status = control_plane.status(name).await?;
+    if let Some(role) = status.as_ref().and_then(|status| status.role.as_ref()) {
+        let arn = status.as_ref().and_then(|status| status.outputs.secrets.get(secret));
         return Err(Error::Failed(format!(
             "environment {name} is built by {role}, in another account: put the value with credentials of that \
-             account: aws secretsmanager put-secret-value --region {region} --secret-id {} --secret-string …",
-            step::name(name, secret, 512)
+             account: aws secretsmanager put-secret-value --secret-id {} --secret-string file:///dev/stdin",
+            arn.map_or("<the secret>", |found| found.arn.as_str())
         )));
     }
-    let config = match region {
+    let config = match status.and_then(|status| status.region) {
         Some(region) => step::in_region(&control_plane.aws, &region, name),
         None => control_plane.aws.clone(),
     };

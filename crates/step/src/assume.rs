@@ -25,8 +25,9 @@ pub async fn assume(
         .await;
     if assumed.as_ref().is_err_and(|error| error.code() == Some("AccessDenied")) {
         return Err(Error::Failed(format!(
-            "assuming {role}: access is denied: its trust policy must name this account and the external id \
-             {external_id}, as infra/role.yaml has it"
+            "assuming {role}: access is denied: the control plane's parameter BuildRoles must name it, and its trust \
+             policy this account and the external id {external_id}, as infra/role.yaml has it; if its account is \
+             gone, delete status/{environment}.json: what stands there is left alone"
         )));
     }
     let answer = assumed.doing(|| format!("assuming {role}"))?;

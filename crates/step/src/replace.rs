@@ -17,6 +17,8 @@ pub struct Candidate<'a> {
     pub name: &'a str,
     /// Whether another has taken its place.
     pub replaced: bool,
+    /// Whether it was made by us under this name, and isn't a copy that somebody restored with its tags.
+    pub made: bool,
     /// Why it can't become what the spec says; none if it can.
     pub misfit: Option<Error>,
 }
@@ -37,18 +39,14 @@ pub fn instead_of(environment: &str, key: &str, limit: usize, older: &[Candidate
 }
 
 /// Chooses among what stands, the oldest first: the one in use if it will do, else, if it may be replaced, another
-/// that will, one whose place nobody has taken before one that was put aside. Of those younger than it only what was
-/// made to replace others goes, which `name` tells: what one is called that is made while these stand.
-pub fn choose(
-    all: &[Candidate<'_>],
-    replace: bool,
-    name: impl Fn(&[Candidate<'_>]) -> String,
-) -> Result<Choice> {
+/// that will, one whose place nobody has taken before one that was put aside. Of those younger than it only what we
+/// made goes.
+pub fn choose(all: &[Candidate<'_>], replace: bool) -> Result<Choice> {
     let in_use = all.iter().position(|candidate| !candidate.replaced).unwrap_or(0);
     let Some(first) = all.get(in_use) else { return Ok(Choice { chosen: None, old: Vec::new() }) };
     let chosen = match &first.misfit {
         None => Some(in_use),
-        Some(error) if !replace => return Err(error.clone()),
+        Some(error) if !replace => return Err(refusal(error, all)),
         Some(_) => {
             let fitting =
                 |replaced: bool| all.iter().position(|one| one.replaced == replaced && one.misfit.is_none());
@@ -57,10 +55,22 @@ pub fn choose(
     };
     let goes = |at: &usize| {
         let older = chosen.is_none_or(|chosen| *at < chosen);
-        let made = || all[*at].name == name(&all[..*at]);
-        Some(*at) != chosen && (older || *at == in_use || all[*at].replaced || made())
+        Some(*at) != chosen && (older || *at == in_use || all[*at].replaced || all[*at].made)
     };
     Ok(Choice { chosen, old: (0..all.len()).filter(goes).collect() })
+}
+
+/// Why the one in use won't do. Where one that was put aside would, that is the remedy.
+fn refusal(error: &Error, all: &[Candidate<'_>]) -> Error {
+    let put_aside = all.iter().find(|one| one.replaced && one.misfit.is_none());
+    match put_aside {
+        Some(one) => Error::Conflict(format!(
+            "{error}; {} stands still, whose place it took, and is what the spec says: with `replace: true` it is \
+             taken up again, and this one goes",
+            one.name
+        )),
+        None => error.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -68,26 +78,17 @@ mod tests {
     use super::*;
 
     /// Candidates from a word for each: `fit`, `misfit`, and the same put aside, `old-fit` and `old-misfit`. One that
-    /// begins with `made-` was made to replace those before it.
+    /// begins with `made-` was made by us under its name.
     fn chosen(words: &[&str], replace: bool) -> Result<(Option<usize>, Vec<usize>)> {
-        let mut names: Vec<String> = Vec::new();
-        for (at, word) in words.iter().enumerate() {
-            names.push(if word.starts_with("made-") { instead(&names) } else { format!("{word}-{at}") });
-        }
-        let candidate = |(name, word): (&'static str, &&str)| Candidate {
-            name,
+        let candidate = |word: &&'static str| Candidate {
+            name: word,
             replaced: word.contains("old-"),
+            made: word.starts_with("made-"),
             misfit: word.ends_with("misfit").then(|| Error::Conflict((*word).to_owned())),
         };
-        let names = names.into_iter().map(|name| &*name.leak());
-        let all: Vec<_> = names.zip(words).map(candidate).collect();
-        let choice = choose(&all, replace, |older| instead_of("demo", "main", 61, older))?;
+        let words: Vec<&'static str> = words.iter().map(|word| &*(*word).to_owned().leak()).collect();
+        let choice = choose(&words.iter().map(candidate).collect::<Vec<_>>(), replace)?;
         Ok((choice.chosen, choice.old))
-    }
-
-    fn instead(names: &[String]) -> String {
-        let older = |name: &String| Candidate { name: name.clone().leak(), replaced: false, misfit: None };
-        instead_of("demo", "main", 61, &names.iter().map(older).collect::<Vec<_>>())
     }
 
     #[test]
@@ -113,7 +114,8 @@ mod tests {
     fn a_spec_that_is_put_back_takes_up_the_old_one() {
         assert_eq!(chosen(&["fit", "made-misfit"], false), Ok((Some(0), vec![1])));
         assert_eq!(chosen(&["old-fit", "misfit"], true), Ok((Some(0), vec![1])));
-        assert_eq!(chosen(&["old-fit", "misfit"], false), Err(Error::Conflict("misfit".to_owned())));
+        let refused = chosen(&["old-fit", "misfit"], false).unwrap_err().to_string();
+        assert!(refused.contains("misfit; old-fit stands still"), "{refused}");
     }
 
     #[test]

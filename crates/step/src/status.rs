@@ -90,6 +90,11 @@ pub enum EnvironmentState {
 }
 
 impl Status {
+    /// Whether anything of it stands: it isn't gone, or something was kept. Where it stands it stays.
+    pub fn stands(&self) -> bool {
+        !self.state.is_gone() || !self.kept.is_empty()
+    }
+
     /// What is put on the bus when an environment comes to stand so: the event's detail type, and its detail.
     pub fn event(&self) -> (String, String) {
         let detail = json!({

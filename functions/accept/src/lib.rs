@@ -138,6 +138,19 @@ impl Elsewhere {
     async fn assume(&self, role: &str, environment: &str) -> Result<SdkConfig> {
         assume(&self.aws, &self.sts, role, &self.external_id, environment).await
     }
+
+    /// The configuration with the first role of an account that lets itself be assumed; none if none does: all
+    /// images that are pushed there are told, also those that are no concern of ours.
+    async fn look_into(&self, account: &str) -> Result<Option<SdkConfig>> {
+        // arn:aws:iam::<account>:role/<name>
+        for role in self.roles.iter().filter(|role| role.split(':').nth(4) == Some(account)) {
+            match self.assume(role, "images").await {
+                Err(Error::Failed(_)) => {}
+                assumed => return assumed.map(Some),
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Accept {
@@ -152,7 +165,7 @@ impl Accept {
         let environment = trigger.environment.as_str();
         let source = source::find(self, &trigger).await?;
         let status = self.status(environment).await?;
-        let recorded = status.as_ref().filter(|status| !status.state.is_gone());
+        let recorded = status.as_ref().filter(|status| status.stands());
         let mut run = self.run(&question.execution, environment, account);
         run.version.clone_from(&source.version);
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
@@ -283,7 +296,8 @@ impl Accept {
             let told = |value: Option<&str>| value.map_or_else(|| "none".to_owned(), str::to_owned);
             let moved = |(path, built, asked): (&str, Option<&str>, Option<&str>)| {
                 let message = format!(
-                    "the environment stands with the {path} {}, and that can't become {}: destroy it first",
+                    "the environment stands with the {path} {}, and that can't become {}: destroy it first, \
+                     and what is protected too",
                     told(built),
                     told(asked),
                 );

@@ -45,14 +45,19 @@ pub(crate) async fn start(accept: &Accept, push: &Push, execution: &str) -> Resu
     Ok(Some(environment.clone()))
 }
 
-/// The repository's tags; none if it is gone.
+/// The repository's tags; none if it is gone, or in an account that can't be looked into.
 async fn tags(accept: &Accept, push: &Push, execution: &str) -> Result<BTreeMap<String, String>> {
     let Push { account, region, repository, .. } = push;
     let partition = execution.split(':').nth(1).unwrap_or("aws");
     let arn = format!("arn:{partition}:ecr:{region}:{account}:repository/{repository}");
-    let ecr = match elsewhere(accept, account, execution) {
-        Some(role) => Ecr::new(&accept.elsewhere.assume(role, "images").await?),
-        None => accept.ecr.clone(),
+    // arn:aws:states:<region>:<account>:execution:…
+    let ecr = if execution.split(':').nth(4) == Some(account) {
+        accept.ecr.clone()
+    } else {
+        match accept.elsewhere.look_into(account).await? {
+            Some(aws) => Ecr::new(&aws),
+            None => return Ok(BTreeMap::new()),
+        }
     };
     // The event may have been forwarded from another region.
     let there = Builder::new().region(Region::new(region.clone()));
@@ -62,12 +67,6 @@ async fn tags(accept: &Accept, push: &Push, execution: &str) -> Result<BTreeMap<
     })?;
     let tags = listed.and_then(|answer| answer.tags).unwrap_or_default();
     Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
-}
-
-/// A role to look into another account with, if one is allowed there.
-fn elsewhere<'a>(accept: &'a Accept, account: &str, execution: &str) -> Option<&'a String> {
-    let is_in = |arn: &str| arn.split(':').nth(4) == Some(account);
-    accept.elsewhere.roles.iter().find(|role| is_in(role)).filter(|_| !is_in(execution))
 }
 
 /// Whether a service of the current spec follows such images. A spec that is wrong follows none.

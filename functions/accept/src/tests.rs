@@ -233,7 +233,7 @@ async fn a_role_that_is_not_allowed_and_a_move_to_another_are_refused_at_their_l
     };
     for (spec, status, told) in [
         (with_role(other), None, "BuildRoles"),
-        (with_role(ROLE), Some(ready(other)), "destroy it first"),
+        (with_role(ROLE), Some(ready(other)), "destroy it first, and what is protected too"),
         (SPEC, Some(ready(ROLE)), "can't become none"),
     ] {
         let line = if spec == SPEC { 1 } else { 3 };

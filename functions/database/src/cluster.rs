@@ -139,8 +139,6 @@ pub(crate) fn settled(found: &DbCluster) -> Settled<'_> {
         state: state(found),
         created: found.cluster_create_time(),
         engine: found.engine().unwrap_or_default(),
-        version: found.engine_version().unwrap_or_default(),
-        storage: None,
         port: found.port(),
         database: found.database_name(),
         subnets: found.db_subnet_group(),

@@ -151,8 +151,6 @@ pub(crate) fn settled(found: &DbInstance) -> Settled<'_> {
         state: state(found),
         created: found.instance_create_time(),
         engine: found.engine().unwrap_or_default(),
-        version: found.engine_version().unwrap_or_default(),
-        storage: found.allocated_storage(),
         port: port(found),
         database: found.db_name(),
         subnets: found.db_subnet_group().and_then(|group| group.db_subnet_group_name()),
@@ -163,11 +161,18 @@ pub(crate) fn settled(found: &DbInstance) -> Settled<'_> {
     }
 }
 
-/// Storage grows by a tenth at least: RDS rounds up what is less.
+/// Storage only grows, by a tenth at least: RDS rounds up what is less.
 /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBInstance.html>
 fn refuse_storage(found: &DbInstance, wanted: &Wanted) -> Result<()> {
     let (Some(has), Some(asked)) = (found.allocated_storage(), wanted.storage) else { return Ok(()) };
     let least = has + (has + 9) / 10;
+    if asked < has {
+        return Err(Error::Conflict(format!(
+            "{} has {has} GiB of storage, and RDS can't take any away: write `storage: {has}` at {}",
+            wanted.what(),
+            wanted.address
+        )));
+    }
     if asked > has && asked < least {
         return Err(Error::InvalidSpec(format!(
             "{}.storage: RDS grows {has} GiB by a tenth at least: write {least} or more, or leave {has}",

@@ -4,8 +4,8 @@
 //! Ours is a database that carries the owner's tags; it has them from the call on that creates or restores
 //! it, and so have its subnet group and its security group. Whether it is protected, whether a last snapshot
 //! is taken of it, and whether a restored one awaits its password are tags too, since no spec says it when
-//! it counts. What would cost its data (another engine, name or key, an older version) is refused, or with
-//! `replace: true` had from another, which takes its place before it goes.
+//! it counts. What would cost its data (another engine, name or key) is refused, or with `replace: true` had
+//! from another, which takes its place before it goes. Never for its version or its storage, which RDS itself raises.
 //!
 //! While the environment is paused its databases are stopped: with `prune`, when the services that use them have
 //! stopped. RDS starts what has been stopped for seven days; pausing once more stops it again.
@@ -327,7 +327,7 @@ async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
         place::settle(context, &standing, wanted)?;
     }
     let old = all.iter().flat_map(|wanted| &wanted.old).map(|old| old.arn.clone());
-    standing.replaced = old.collect();
+    standing.replaced = old.filter(|_| !context.run.paused).collect();
     let mut changes = delete_dropped(clients, context, &standing).await?;
     let mut outputs = BTreeMap::new();
     for wanted in all {
@@ -347,7 +347,11 @@ async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
 }
 
 async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
-    let standing = standing(&clients.rds).await?;
+    let mut standing = standing(&clients.rds).await?;
+    if context.run.paused {
+        // Nothing is verified that is paused: the old one goes for the new when that has shown itself.
+        standing.replaced.clear();
+    }
     let changes = delete_dropped(clients, context, &standing).await?;
     if context.run.paused {
         stop(&clients.rds, context, &standing).await?;
@@ -426,7 +430,9 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
             security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
         };
         side_by_side(groups.iter().map(group)).await?;
-        close(ec2, context, &staying).await?;
+        if !context.run.paused {
+            close(ec2, context, &staying).await?;
+        }
     }
     Ok(changes)
 }

@@ -10,10 +10,10 @@ use aws_sdk_rds::primitives::DateTime;
 use security_group::{Rule, Source};
 use step::{Candidate, Choice, Context, Error, REPLACED, Result, choose, compare_key, instead_of};
 
-use crate::{FINAL_SNAPSHOT, LIMIT, OWN_KEY, RESTORED, Standing, Wanted, version};
+use crate::{FINAL_SNAPSHOT, LIMIT, OWN_KEY, RESTORED, Standing, Wanted};
 
 /// The tag that says which database this is, by its identifier: a copy that somebody restored by hand has the tags of
-/// its snapshot, and another identifier, and is left to whoever made it.
+/// its snapshot, and another identifier, and isn't taken for the one that the spec means.
 pub(crate) const NAME: &str = "plinth:name";
 
 /// A standing database, with what was settled when it was made.
@@ -26,9 +26,6 @@ pub(crate) struct Settled<'a> {
     pub(crate) state: &'a str,
     pub(crate) created: Option<&'a DateTime>,
     pub(crate) engine: &'a str,
-    pub(crate) version: &'a str,
-    /// In GiB; none of a cluster, whose storage grows by itself.
-    pub(crate) storage: Option<i32>,
     pub(crate) port: Option<i32>,
     pub(crate) database: Option<&'a str>,
     pub(crate) subnets: Option<&'a str>,
@@ -44,7 +41,8 @@ impl Settled<'_> {
     }
 
     fn candidate(&self, wanted: &Wanted) -> Candidate<'_> {
-        Candidate { name: self.name, replaced: self.is_replaced(), misfit: misfit(self, wanted) }
+        let made = self.tags.get(NAME).is_some_and(|name| name == self.name);
+        Candidate { name: self.name, replaced: self.is_replaced(), made, misfit: misfit(self, wanted) }
     }
 
     fn is_named_so(&self) -> bool {
@@ -63,21 +61,33 @@ pub(crate) struct Old {
 /// Finds the database that the spec means among those of ours at its address, and names it.
 pub(crate) fn settle(context: &Context, standing: &Standing, wanted: &mut Wanted) -> Result<()> {
     let at_address = |found: &Settled<'_>| context.owner().address(&found.tags) == Some(&wanted.address);
-    let mut ours: Vec<_> =
-        standing.databases().filter(|found| at_address(found) && found.is_named_so()).collect();
+    let (mut ours, others): (Vec<_>, Vec<_>) =
+        standing.databases().filter(at_address).partition(Settled::is_named_so);
+    if let ([], [other, ..]) = (ours.as_slice(), others.as_slice()) {
+        return Err(renamed(wanted, other));
+    }
+    if let Some(error) = ours.iter().find_map(|found| keyless(found, wanted)) {
+        return Err(error);
+    }
     // One that is being created isn't given a time yet.
     ours.sort_by_key(|found| {
         (found.created.is_none(), found.created.map(|at| (at.secs(), at.subsec_nanos())))
     });
     let candidates: Vec<_> = ours.iter().map(|found| found.candidate(wanted)).collect();
     let name = |older: &[Candidate<'_>]| instead_of(&context.run.environment, &wanted.key, LIMIT, older);
-    let Choice { chosen, old } = choose(&candidates, wanted.replace, name)?;
+    let Choice { chosen, old } = choose(&candidates, wanted.replace)?;
     let named = match chosen {
         Some(chosen) => ours[chosen].name.to_owned(),
         None if ours.is_empty() => wanted.name.clone(),
         None if wanted.given.is_some() => free(wanted, &ours)?,
         None => name(&candidates),
     };
+    // One of another address may have the name that the spec gives.
+    let namesake = standing.databases().find(|found| chosen.is_none() && found.name == named);
+    let ours_elsewhere = namesake.filter(|found| context.owner().address(&found.tags).is_some());
+    if let Some(error) = ours_elsewhere.and_then(|found| misfit(&found, wanted)) {
+        return Err(error);
+    }
     if chosen.is_some_and(|chosen| ours[chosen].is_replaced()) {
         wanted.tags.insert(REPLACED.to_owned(), "false".to_owned());
     }
@@ -89,6 +99,32 @@ pub(crate) fn settle(context: &Context, standing: &Standing, wanted: &mut Wanted
     }
     wanted.old = old.into_iter().map(|at| leaving(&ours[at])).collect();
     Ok(())
+}
+
+/// One that carries the address, and isn't called what it was.
+fn renamed(wanted: &Wanted, found: &Settled<'_>) -> Error {
+    Error::Conflict(format!(
+        "{} has the tags of {}, and was renamed or restored by hand: name it {} again, or take its tag plinth:address \
+         away to have another made",
+        found.what,
+        wanted.address,
+        found.tags.get(NAME).map_or("as it was", String::as_str)
+    ))
+}
+
+/// Why a database may not go, with a last snapshot, for one without the environment's key: that goes too, and nobody
+/// could read the snapshot.
+fn keyless(found: &Settled<'_>, wanted: &Wanted) -> Option<Error> {
+    let has = |tag: &str| found.tags.get(tag).is_some_and(|said| said == "true");
+    let leaves = !found.is_replaced() && wanted.encryption.is_none() && has(OWN_KEY) && has(FINAL_SNAPSHOT);
+    leaves.then(|| {
+        Error::Conflict(format!(
+            "{} is encrypted with the environment's key, and the spec drops that: put `key` back, or apply \
+             `finalSnapshot: false` at {} first and then write `replace: true` there, since nobody could read its \
+             last snapshot without the key",
+            found.what, wanted.address
+        ))
+    })
 }
 
 /// The name that the spec gives, unless one that is to go has it.
@@ -150,38 +186,17 @@ fn misfit(found: &Settled<'_>, wanted: &Wanted) -> Option<Error> {
     if subnets != wanted.subnets.name {
         return refuse("subnet group", subnets, &wanted.subnets.name);
     }
-    if let (Some(has), Some(asked)) = (found.storage, wanted.storage)
-        && asked < has
-    {
-        return Some(Error::Conflict(format!(
-            "{} has {has} GiB of storage, and RDS can't take any away: write `storage: {has}` at {}, or {}",
-            found.what,
-            wanted.address,
-            remedy(wanted, &found.tags)
-        )));
-    }
-    // Without `replace` it is refused with what RDS offers at hand.
-    let asked = wanted.version.as_ref().filter(|_| wanted.replace);
-    let back = asked.is_some_and(|asked| version::is_before(asked, found.version));
-    back.then(|| version::refusal(wanted, &found.tags, found.version))
+    None
 }
 
 fn refusal(wanted: &Wanted, found: &Settled<'_>, field: &str, has: &str, asked: &str) -> Error {
     Error::Conflict(format!(
         "{}: its {field} is {has}, and RDS can't change that to {asked} without losing its data: put the spec back, \
-         add a database under another key, move the data into it, and drop {}, or {}",
+         add a database under another key, move the data into it, and drop {}, or write `replace: true` there: {} \
+         takes its place, and this one goes, {} a last snapshot",
         found.what,
         wanted.address,
-        remedy(wanted, &found.tags)
-    ))
-}
-
-/// What `replace: true` would do.
-pub(crate) fn remedy(wanted: &Wanted, tags: &BTreeMap<String, String>) -> String {
-    let last = tags.get(FINAL_SNAPSHOT).is_none_or(|last| last != "false");
-    format!(
-        "write `replace: true` there: {} takes its place, and this one goes, {} a last snapshot",
         if wanted.restore.is_some() { "one from `restore`" } else { "an empty one" },
-        if last { "with" } else { "without" }
-    )
+        if found.tags.get(FINAL_SNAPSHOT).is_none_or(|last| last != "false") { "with" } else { "without" }
+    ))
 }

@@ -643,7 +643,7 @@ async fn what_would_cost_the_data_is_refused() {
         (plain().engine("mysql").build(), PLAIN, "engine is mysql"),
         (plain().db_name("other").build(), PLAIN, "database is other"),
         (plain().storage_encrypted(false).build(), PLAIN, "encryption is none"),
-        (plain().set_tag_list(Some(own_key)).build(), key.as_str(), "key is arn:aws:kms"),
+        (plain().set_tag_list(Some(own_key)).build(), key.as_str(), "put `key` back"),
         (plain().build(), "name: other, engine: postgres", "name is demo-main"),
         (plain().build(), AURORA, "`replace: true` there: an empty one takes its place"),
     ] {
@@ -824,20 +824,38 @@ async fn a_copy_that_somebody_restored_by_hand_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_name_that_the_old_database_holds_is_refused_and_an_older_version_is_another_database() {
+async fn while_paused_the_old_database_stays_and_is_stopped_too() {
+    let mut rules = both(put_aside());
+    rules.push(mock!(Rds::stop_db_instance).then_output(|| StopDbInstanceOutput::builder().build()));
+    let mut context = paused(MYSQL, Operation::Prune);
+    context.outputs = Outputs::default();
+    let clients = clients_with(&rules, &opened(&[3306, 5432]), &[]);
+    assert!(prune(&clients, &context).await.unwrap_err().to_string().contains("is stopping"));
+    assert_eq!(rules[4].num_calls(), 2);
+}
+
+#[tokio::test]
+async fn one_that_was_renamed_by_hand_is_not_made_again_and_another_address_keeps_its_own() {
+    let renamed = plain().set_tag_list(Some(with_tag(our_tags(PLAIN), place::NAME, "demo-first"))).build();
+    let rules = standing_rules(Vec::new(), vec![renamed]);
+    for spec in [PLAIN, MYSQL] {
+        let error = planned(&rules, spec).await.unwrap_err();
+        assert_eq!(error.kind(), "Conflict");
+        assert!(error.to_string().contains("name it demo-first again"), "{error}");
+    }
+    // The key is another, and the name the same.
+    let other = with_tag(our_tags(PLAIN), step::ADDRESS, "databases.other");
+    let rules = standing_rules(Vec::new(), vec![plain().set_tag_list(Some(other)).build()]);
+    let error = planned(&rules, MYSQL).await.unwrap_err();
+    assert!(error.to_string().contains("engine is postgres"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_the_old_database_holds_is_refused() {
     let rules = standing_rules(Vec::new(), vec![plain().build()]);
     let error = planned(&rules, &format!("name: demo-main, {MYSQL}")).await.unwrap_err();
     assert_eq!(error.kind(), "InvalidSpec");
     assert!(error.to_string().contains("give that another `name:`"), "{error}");
-
-    let mut rules = standing_rules(Vec::new(), vec![plain().build()]);
-    rules.extend([offers(OFFERED), runs_on(Some("db.t4g.micro"), &["15.8"], &["db.t4g.micro"])]);
-    for (from, to) in [("'16'", "'15'"), ("storage: 100", "version: '15', storage: 50")] {
-        let spec = format!("{}, replace: true", PLAIN.replace(from, to).replace("version: '16', ", ""));
-        let planned = planned(&rules, &spec).await.expect("an answer");
-        let made = Change::create("databases.main").with("name", instead()).with("version", "15.8");
-        assert!(planned.changes.contains(&made.with("instance", "db.t4g.micro")), "{:?}", planned.changes);
-    }
 }
 
 #[tokio::test]

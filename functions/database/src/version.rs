@@ -1,7 +1,5 @@
 //! Versions of engines, and the classes they run on, as RDS offers them at the moment.
 
-use std::collections::BTreeMap;
-
 use aws_sdk_rds::{
     Client,
     types::{DbEngineVersion, OrderableDbInstanceOption, UpgradeTarget},
@@ -9,7 +7,7 @@ use aws_sdk_rds::{
 use spec::Engine;
 use step::{Doing, Error, Result};
 
-use crate::{Wanted, place, snapshot::Snapshot};
+use crate::{Wanted, snapshot::Snapshot};
 
 /// The class of an instance of Aurora Serverless v2.
 /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.create.html>
@@ -81,29 +79,16 @@ pub(crate) async fn upgrade(rds: &Client, wanted: &Wanted, found: &str) -> Resul
     let offered = offered(rds, wanted.engine).await?;
     let version = newest(&offered, wanted)?;
     if order(&version) < order(found) {
-        return Err(refusal(wanted, &wanted.tags, found));
+        return Err(Error::Conflict(format!(
+            "{} has version {found}, and RDS can't take it back to {prefix}: write a version from {found} \
+             on, or restore an older snapshot under another key of `databases`",
+            wanted.what()
+        )));
     }
     let version = reachable(&offered, wanted, found, prefix)?.unwrap_or(version);
     let offer = offered.iter().find(|offer| offer.engine_version() == Some(&version));
     let major = offer.and_then(DbEngineVersion::major_engine_version);
     Ok(Some(Upgrade { major: major.is_none_or(|major| !matches(found, major)), version }))
-}
-
-/// Whether every version that begins so comes before one.
-pub(crate) fn is_before(prefix: &str, version: &str) -> bool {
-    !matches(version, prefix) && order(prefix) < order(version)
-}
-
-/// What is said of a database, with these tags, that would have to go back.
-pub(crate) fn refusal(wanted: &Wanted, tags: &BTreeMap<String, String>, found: &str) -> Error {
-    Error::Conflict(format!(
-        "{} has version {found}, and RDS can't take it back to {}: write a version from {found} on at {}, restore \
-         an older snapshot under another key of `databases`, or {}",
-        wanted.what(),
-        wanted.version.as_deref().unwrap_or_default(),
-        wanted.address,
-        place::remedy(wanted, tags)
-    ))
 }
 
 /// The newest version that a standing one can be changed to at once, where RDS says.
@@ -272,8 +257,6 @@ mod tests {
         assert!(order("8.0.mysql_aurora.3.10.0") > order("8.0.mysql_aurora.3.08.2"));
         assert!(order("11.22-rds.20250814") > order("11.22-rds.20250220"));
         assert!(matches("16.4", "16") && matches("16.4", "16.4") && matches("11.22-rds.1", "11.22"));
-        assert!(is_before("16.3", "16.4") && is_before("15", "16.4") && is_before("8.0", "8.4.3"));
-        assert!(!is_before("16", "16.4") && !is_before("16.10", "16.9") && !is_before("17", "16.4"));
         assert!(!matches("16.4", "1") && !matches("16.10", "16.1") && !matches("16", "16.4"));
     }
 

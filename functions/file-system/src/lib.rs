@@ -37,6 +37,10 @@ const NFS: u16 = 2049;
 /// The longest creation token.
 const LIMIT: usize = 64;
 
+/// The tag that says whether a file system is encrypted with the environment's key, which goes when the spec drops it:
+/// EFS names its own as it names any other.
+const OWN_KEY: &str = "plinth:own-key";
+
 /// What a protected file system can't be without, by address.
 const NEEDS: [&str; 2] = ["network", "key"];
 
@@ -84,13 +88,15 @@ fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<
     let mut tags = context.tags(&address);
     tags.entry("Name".to_owned()).or_insert_with(|| name.clone());
     tags.insert(PROTECT.to_owned(), file_system.protect.to_string());
+    let encryption = context.key_arn()?.cloned();
+    tags.insert(OWN_KEY.to_owned(), encryption.is_some().to_string());
     Ok(Wanted {
         key: key.to_owned(),
         throughput: match file_system.throughput {
             Throughput::Bursting => ThroughputMode::Bursting,
             Throughput::Elastic => ThroughputMode::Elastic,
         },
-        encryption: context.key_arn()?.cloned(),
+        encryption,
         subnets: if network.private.is_empty() { network.public.clone() } else { network.private.clone() },
         group: security_group::Wanted {
             address: format!("{address}.group"),
@@ -127,11 +133,15 @@ fn settle<'a>(context: &Context, all: &'a [FileSystemDescription], wanted: &mut 
     let candidate = |found: &&'a FileSystemDescription| Candidate {
         name: found.creation_token(),
         replaced: is_replaced(found),
+        made: false,
         misfit: misfit(found, wanted),
     };
-    let candidates: Vec<_> = ours.iter().map(candidate).collect();
+    let mut candidates: Vec<_> = ours.iter().map(candidate).collect();
     let name = |older: &[Candidate<'_>]| instead_of(&context.run.environment, &wanted.key, LIMIT, older);
-    let Choice { chosen, old } = choose(&candidates, wanted.replace, name)?;
+    for at in 1..candidates.len() {
+        candidates[at].made = candidates[at].name == name(&candidates[..at]);
+    }
+    let Choice { chosen, old } = choose(&candidates, wanted.replace)?;
     let found = chosen.map(|chosen| ours[chosen]);
     let named = match found {
         Some(found) => found.creation_token().to_owned(),
@@ -203,7 +213,8 @@ async fn plan(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
         places.push((settle(context, &standing, &mut wanted)?, wanted));
     }
     let old = places.iter().flat_map(|(place, _)| &place.old).map(|old| old.file_system_id().to_owned());
-    let mut changes = delete_dropped(efs, ec2, context, &standing, &old.collect()).await?;
+    let old = old.filter(|_| !context.run.paused).collect();
+    let mut changes = delete_dropped(efs, ec2, context, &standing, &old).await?;
     let mut outputs = BTreeMap::new();
     for (place, wanted) in places {
         let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
@@ -233,9 +244,10 @@ fn unknown(wanted: &Wanted) -> FileSystemOutput {
 
 async fn prune(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let standing = all(efs).await?;
-    let old =
-        standing.iter().filter(|found| is_replaced(found)).map(|found| found.file_system_id().to_owned());
-    let changes = delete_dropped(efs, ec2, context, &standing, &old.collect()).await?;
+    // Nothing is verified that is paused: the old one goes for the new when that has shown itself.
+    let old = standing.iter().filter(|found| is_replaced(found) && !context.run.paused);
+    let old = old.map(|found| found.file_system_id().to_owned()).collect();
+    let changes = delete_dropped(efs, ec2, context, &standing, &old).await?;
     Ok(Answer::changed(changes).keeping(NEEDS.map(str::to_owned)))
 }
 
@@ -350,7 +362,8 @@ fn created(found: &FileSystemDescription) -> Result<Timestamp> {
 /// Source: <https://docs.aws.amazon.com/efs/latest/ug/encryption-at-rest.html>
 fn misfit(found: &FileSystemDescription, wanted: &Wanted) -> Option<Error> {
     // EFS names its own key where it was given none.
-    let key = found.kms_key_id().filter(|_| wanted.encryption.is_some());
+    let own = tags(found).get(OWN_KEY).is_some_and(|own| own == "true");
+    let key = found.kms_key_id().filter(|_| wanted.encryption.is_some() || own);
     let field = compare_key(key, wanted.encryption.as_ref())?;
     Some(Error::Conflict(format!(
         "EFS file system ({}) is encrypted with {}, and EFS can't change that to {}: copy its files to another \

@@ -438,8 +438,9 @@ fn both(replaced: bool) -> Mock {
     new.creation_token = instead();
     new.file_system_id = "fs-2".to_owned();
     new.kms_key_id = Some(KEY.to_owned());
-    new.tags.retain(|tag| tag.key() != "Name");
+    new.tags.retain(|tag| !["Name", OWN_KEY].contains(&tag.key()));
     new.tags.push(Tag::builder().key("Name").value(instead()).build().expect("a tag"));
+    new.tags.push(Tag::builder().key(OWN_KEY).value("true").build().expect("a tag"));
     file_systems(vec![new, old])
 }
 
@@ -477,6 +478,17 @@ async fn one_that_another_key_encrypts_is_refused_or_replaced_by_another_beside_
     let error = ensure(&efs, &ec2, &keyed(Operation::Ensure, true)).await.unwrap_err();
     assert!(error.to_string().contains("isn't seen yet"), "{error}");
     assert_eq!(rules[1].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn one_that_the_environments_key_encrypts_is_not_left_without_it() {
+    let mut found = file_system(LifeCycleState::Available);
+    found.kms_key_id = Some(KEY.to_owned());
+    found.tags.retain(|tag| tag.key() != OWN_KEY);
+    found.tags.push(Tag::builder().key(OWN_KEY).value("true").build().expect("a tag"));
+    let rules = [file_systems(vec![found])];
+    let error = plan(&efs(&rules), &ec2(&group()), &context(Operation::Plan)).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("is encrypted with {KEY}")), "{error}");
 }
 
 #[tokio::test]
@@ -520,6 +532,10 @@ async fn the_old_one_is_put_aside_once_the_new_one_can_be_used_and_goes_at_the_e
     ];
     let mut context = keyed(Operation::Prune, true);
     context.outputs = Outputs::default();
+    context.run.paused = true;
+    let pruned = prune(&efs(&gone), &ec2(&group()), &context).await.expect("an answer");
+    assert_eq!((pruned.changes, gone[2].num_calls()), (Vec::new(), 0), "nothing is verified that is paused");
+    context.run.paused = false;
     let pruned = prune(&efs(&gone), &ec2(&group()), &context).await.expect("an answer");
     assert_eq!(pruned.changes, [Change::delete("fileSystems.data").with("id", "fs-1")]);
     assert_eq!(gone[2].num_calls(), 1);

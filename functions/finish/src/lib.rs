@@ -239,12 +239,9 @@ impl Finish {
             rebuilds.push(rebuild(&run, begun));
             rebuilds.drain(..rebuilds.len().saturating_sub(REBUILDS));
         }
-        // A rejected spec has no region of its own: the environment stays where it was accepted.
-        let (region, role) = if rejected {
-            earlier.map(|status| (status.region, status.role)).unwrap_or_default()
-        } else {
-            (Some(run.region.clone()), run.role.clone())
-        };
+        // A rejected spec has no place of its own: the environment stays where it was accepted.
+        let (region, role) =
+            if rejected { place(earlier.as_ref()) } else { (Some(run.region.clone()), run.role.clone()) };
         let status = Status {
             environment: run.environment.clone(),
             state,
@@ -292,14 +289,15 @@ impl Finish {
             self.free(execution, &environment, version.as_ref(), earlier.as_ref()).await?;
             return Ok(Finished { state: earlier.map(|status| status.state) });
         }
+        let (region, role) = place(earlier.as_ref());
         let status = Status {
             environment: environment.clone(),
             state,
             at: Timestamp::now(),
             run: id.to_owned(),
             version,
-            region: earlier.as_ref().and_then(|status| status.region.clone()),
-            role: earlier.as_ref().and_then(|status| status.role.clone()),
+            region,
+            role,
             begun: Timestamp::now(),
             expires: earlier.as_ref().and_then(|status| status.expires),
             fault,
@@ -441,6 +439,12 @@ fn leaked(remains: &[String]) -> RunFault {
 fn with_state(fault: RunFault, steps: &[Progress]) -> RunFault {
     let failed = steps.iter().find(|progress| progress.error.as_ref() == Some(&fault.error));
     RunFault { state: failed.map(|progress| progress.state.clone()), ..fault }
+}
+
+/// The region and the role that an environment is bound to; one of which nothing stands is bound to none.
+fn place(earlier: Option<&Status>) -> (Option<String>, Option<String>) {
+    let standing = earlier.filter(|status| status.stands());
+    standing.map(|status| (status.region.clone(), status.role.clone())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -358,3 +358,16 @@ async fn a_time_that_came_while_the_lock_was_held_is_seen_to_and_one_that_came_b
         assert_eq!(world.calls(), [1, 1, 1, started], "{moment}");
     }
 }
+
+#[test]
+fn an_environment_of_which_nothing_stands_is_bound_to_no_place() {
+    for (state, kept, bound) in
+        [("failed", json!([]), true), ("destroyed", json!([]), false), ("destroyed", json!(["key"]), true)]
+    {
+        let status = json!({ "environment": "demo", "state": state, "at": "2026-01-01T00:00:00Z", "run": "run",
+            "region": "eu-west-1", "role": "arn:role", "kept": kept });
+        let status: Status = serde_json::from_value(status).expect("a status");
+        let (region, role) = place(Some(&status));
+        assert_eq!((region.is_some(), role.is_some()), (bound, bound), "{state} {kept}");
+    }
+}

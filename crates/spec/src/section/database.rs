@@ -60,7 +60,7 @@ pub struct Database {
     #[serde(default)]
     pub protect: bool,
     /// Whether another, empty database may take its place where what the spec says can't be had by changing it: another
-    /// engine, name, key or initial database, an older version, less storage. The old one goes at the end of that run,
+    /// engine, name, key or initial database. The old one goes at the end of that run,
     /// with a last snapshot where `finalSnapshot` says so; its data isn't carried over.
     #[serde(default)]
     pub replace: bool,

@@ -20,7 +20,7 @@ use aws_sdk_elasticloadbalancingv2::Client as Elb;
 use aws_sdk_route53::Client as Route53;
 use record::{Names, Value};
 use spec::{Part, Section, Text};
-use step::{Answer, Change, Context, Error, Operation, PROTECT, Result, is_protected, side_by_side};
+use step::{Answer, Change, Context, Error, Latency, Operation, PROTECT, Result, is_protected, side_by_side};
 use zone::Zone;
 
 /// The state that asks for the names of databases; the other asks for everything else.
@@ -75,7 +75,8 @@ fn wanted_one(
     let record = |(word, value): (&String, &Text)| {
         let address = format!("{address}.{word}");
         valid(&address, word)?;
-        let value = match balancer::named(value).and_then(|balancer| balancers.get(balancer)) {
+        let balancer = balancer::named(value);
+        let value = match balancer.and_then(|balancer| balancers.get(balancer)) {
             Some(alias) => alias.clone(),
             None if word == APEX => {
                 return Err(Error::InvalidSpec(format!(
@@ -85,7 +86,7 @@ fn wanted_one(
             }
             None => Value::Name(plain(&context.render(value)?)),
         };
-        Ok(record::Wanted { address, name: whole(word, &name), value })
+        Ok(record::Wanted { address, name: whole(word, &name), value, balancer: balancer.map(str::to_owned) })
     };
     let asked = zone.records.iter().filter(|(_, value)| names_database(value) == (context.state == READY));
     let records = asked.map(record).collect::<Result<_>>()?;
@@ -139,14 +140,39 @@ async fn ensure(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answe
         return Ok(Answer::default());
     }
     let zones = zone::list(route53).await?;
-    side_by_side(wanted.iter().map(|wanted| ensure_one(route53, context, &zones, wanted))).await?;
+    side_by_side(wanted.into_iter().map(|wanted| ensure_one(route53, elb, context, &zones, wanted))).await?;
     Ok(Answer::default())
 }
 
-async fn ensure_one(route53: &Route53, context: &Context, zones: &[Zone], wanted: &Wanted) -> Result<()> {
-    let id = zone::ensure(route53, context, zones, wanted).await?;
+async fn ensure_one(
+    route53: &Route53,
+    elb: &Elb,
+    context: &Context,
+    zones: &[Zone],
+    mut wanted: Wanted,
+) -> Result<()> {
+    let id = zone::ensure(route53, context, zones, &wanted).await?;
     let names = record::list(route53, &wanted.zone, &id).await?;
-    record::ensure(route53, context, (&wanted.zone, &id), &names, &wanted.records).await
+    // A balancer that takes another's place is led to once it does what that did.
+    let moving = wanted.records.iter().filter(|record| record::moves(&names, record));
+    let moving: BTreeSet<String> = moving.filter_map(|record| record.balancer.clone()).collect();
+    let mut lacking = BTreeMap::new();
+    for name in moving {
+        lacking.extend(balancer::lacks(elb, context, &name).await?.map(|lack| (name, lack)));
+    }
+    let waits =
+        |record: &record::Wanted| record.balancer.as_ref().is_some_and(|name| lacking.contains_key(name));
+    wanted.records.retain(|record| !(waits(record) && record::moves(&names, record)));
+    record::ensure(route53, context, (&wanted.zone, &id), &names, &wanted.records).await?;
+    match lacking.values().next() {
+        None => Ok(()),
+        // A new database may come before the services that are awaited.
+        Some(lack) => {
+            let doing =
+                format!("records of hosted zone {} lead to another balancer while {lack}", wanted.zone);
+            Err(Latency::of("aurora").wait(&doing, context.since))
+        }
+    }
 }
 
 async fn plan(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answer> {

@@ -43,6 +43,8 @@ pub(crate) struct Wanted {
     /// The whole name.
     pub(crate) name: String,
     pub(crate) value: Value,
+    /// The load balancer it stands for, by its name in the spec.
+    pub(crate) balancer: Option<String>,
 }
 
 /// What a zone has at a wanted name.
@@ -135,6 +137,15 @@ pub(crate) async fn ensure(
 
 fn age(since: Timestamp) -> i64 {
     (Timestamp::now() - since).get_seconds()
+}
+
+/// Whether a record of ours leads to another balancer than it should.
+pub(crate) fn moves(names: &Names, wanted: &Wanted) -> bool {
+    let Value::Alias { host, .. } = &wanted.value else { return false };
+    let found = at(names, &wanted.name);
+    let elsewhere =
+        |set: &&ResourceRecordSet| set.alias_target().is_some_and(|target| plain(target.dns_name()) != *host);
+    found.proof.is_some() && found.records.iter().any(elsewhere)
 }
 
 /// What would be done to the records.

@@ -1,5 +1,12 @@
 use aws_sdk_elasticloadbalancingv2::{
-    operation::describe_load_balancers::DescribeLoadBalancersOutput, types::LoadBalancer,
+    operation::{
+        describe_load_balancers::DescribeLoadBalancersOutput,
+        describe_target_health::DescribeTargetHealthOutput,
+    },
+    types::{
+        LoadBalancer, LoadBalancerState, LoadBalancerStateEnum, TargetHealth, TargetHealthDescription,
+        TargetHealthStateEnum,
+    },
 };
 use aws_sdk_route53::{
     error::ErrorMetadata,
@@ -255,6 +262,73 @@ async fn a_load_balancer_becomes_an_alias_for_both_kinds_of_address_also_at_the_
     ];
     ensure(&route53(&rules), &elb(), &context(Operation::Ensure, WEB)).await.expect("an answer");
     assert_eq!(rules[2].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_record_follows_a_new_balancer_once_its_service_is_well() {
+    let proof = "\"environment=demo address=dns.example.com.app control-plane=plinth-bucket\"";
+    let old = || {
+        let target = AliasTarget::builder().hosted_zone_id("ZELB").dns_name("old.elb.amazonaws.com.");
+        let target = target.evaluate_target_health(false).build().expect("a target");
+        let set = |kind| ResourceRecordSet::builder().name("app.example.com.").r#type(kind);
+        let set = |kind| set(kind).alias_target(target.clone()).build().expect("a record");
+        let txt = self::set("_plinth.app.example.com", RrType::Txt, proof);
+        records(vec![set(RrType::A), set(RrType::Aaaa), txt])
+    };
+    let balancer = |state: LoadBalancerStateEnum| {
+        let state = LoadBalancerState::builder().code(state).build();
+        let balancer = LoadBalancer::builder().load_balancer_arn(BALANCER).dns_name(ALIAS).state(state);
+        let balancer = balancer.canonical_hosted_zone_id("ZELB").build();
+        mock!(Elb::describe_load_balancers).then_output(move || {
+            DescribeLoadBalancersOutput::builder().load_balancers(balancer.clone()).build()
+        })
+    };
+    let health = |state: TargetHealthStateEnum| {
+        mock!(Elb::describe_target_health)
+            .match_requests(|request| request.target_group_arn() == Some("arn:app"))
+            .then_output(move || {
+                let health = TargetHealth::builder().state(state.clone()).build();
+                let found = TargetHealthDescription::builder().target_health(health).build();
+                DescribeTargetHealthOutput::builder().target_health_descriptions(found).build()
+            })
+    };
+    let text = "
+apiVersion: plinth/v1
+name: demo
+loadBalancers:
+  web: { type: application, scheme: internal, listeners: { main: { port: 80, default: '${services.app}' } } }
+services: { app: { image: nginx, ports: [80] } }
+dns: { example.com: { records: { app: '${loadBalancers.web}' } } }
+";
+    let pass = async |rules: &[Rule], state, target, paused| {
+        let mut context = context(Operation::Ensure, &[]);
+        context.spec = spec::parse(text, None).expect("a spec");
+        context.run.paused = paused;
+        let output = context.outputs.load_balancers.get_mut("web").expect("a balancer");
+        output.targets.insert("app-80".to_owned(), "arn:app".to_owned());
+        let (balancer, health) = (balancer(state), health(target));
+        let elb = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [&balancer, &health]);
+        ensure(&route53(rules), &elb, &context).await
+    };
+    for (state, target, lack) in [
+        (
+            LoadBalancerStateEnum::Provisioning,
+            TargetHealthStateEnum::Healthy,
+            "loadBalancers.web isn't active",
+        ),
+        (LoadBalancerStateEnum::Active, TargetHealthStateEnum::Initial, "has no healthy target"),
+    ] {
+        let error = pass(&[public(), old()], state, target, false).await.unwrap_err().to_string();
+        assert!(error.contains("lead to another balancer while") && error.contains(lack), "{error}");
+    }
+    for paused in [false, true] {
+        let target = if paused { TargetHealthStateEnum::Unused } else { TargetHealthStateEnum::Healthy };
+        let changed =
+            mock!(Route53::change_resource_record_sets).then_output(|| answered(ChangeStatus::Insync));
+        let rules = [public(), old(), changed];
+        pass(&rules, LoadBalancerStateEnum::Active, target, paused).await.expect("an answer");
+        assert_eq!(rules[2].num_calls(), 1);
+    }
 }
 
 #[tokio::test]

@@ -291,8 +291,7 @@ async fn a_balancer_that_becomes_another_is_replaced_the_new_one_before_the_old_
         let since = local.calls_so_far();
         let status = settles(&local, "faces", &spec).await;
         // The name leads to the new one when its targets are well, and before the old one goes.
-        let steps =
-            ["CreateLoadBalancer", "UpdateService", "ChangeResourceRecordSets", "DeleteLoadBalancer"];
+        let steps = ["CreateLoadBalancer", "UpdateService", "ChangeResourceRecordSets", "DeleteLoadBalancer"];
         assert_eq!(changes, [Action::Delete, Action::Create], "{balancer}");
         assert_eq!(order(&local, since, &steps), steps, "{balancer}");
         let inventory = local.inventory();

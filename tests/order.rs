@@ -114,8 +114,7 @@ async fn of_ten_uploads_within_a_second_the_last_stands_and_the_others_give_way(
 async fn a_lock_left_by_an_aborted_run_is_taken_over_once_nothing_of_that_run_can_still_work() {
     let local = Local::take().await;
     local.upload("orphan", &waiting("orphan")).await;
-    local.waiting("orphan", "secrets.key has no value").await;
-    let running = local.status("orphan", |_| true).await;
+    let running = local.status("orphan", |status| status.state == EnvironmentState::Waiting).await;
     let execution = MACHINE.replace("stateMachine", "execution") + ":" + &running.run;
     let sfn = local.sfn();
     let stop = sfn.stop_execution().execution_arn(&execution).send();

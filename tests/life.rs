@@ -1,5 +1,5 @@
 //! An environment's life after it was created, on AWS on this machine: what is protected, what is left, what
-//! people are asked to do, and how long a rebuild takes.
+//! people are asked to do, how long a rebuild takes, and what is replaced.
 
 use std::{process::Command, time::Duration};
 

@@ -1,0 +1,1 @@
+//! The way back: from any state to any older file.

@@ -1,0 +1,1 @@
+//! Data is lost only when the spec says so.

@@ -1,0 +1,1 @@
+//! Nothing that serves is cut before what takes its place serves.

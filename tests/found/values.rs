@@ -1,0 +1,1 @@
+//! Values and names reach AWS as they were written.

@@ -16,7 +16,9 @@ deploy: .venv/cargo-lambda
 down:
 	infra/local/down
 
-test: build
+# All targets at once: the tests' own features of the SDK crates would have these compiled a second time.
+test: .venv/ready
+	cargo build --locked --workspace --all-targets
 	$(PYTHON) -m infra.local.selftest
 	cargo test --locked --workspace
 

@@ -6,11 +6,13 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-private-inte
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from ministack.core.responses import get_account_id, get_region
-from moto.apigateway.models import Integration, apigateway_backends
+from moto.apigateway.exceptions import StageStillActive
+from moto.apigateway.models import Deployment, Integration, RestAPI, Stage, apigateway_backends
 from moto.elbv2.models import elbv2_backends
 from moto.moto_api._internal import mock_random
 
@@ -70,6 +72,20 @@ class Link:
         return {name: value for name, value in shown.items() if value is not None}
 
 
+@dataclass
+class Served:
+    """A method as it was when its API was deployed: that is how a stage serves it, whatever it is by now.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/how-to-deploy-api.html
+    """
+
+    verb: str
+    path: str
+    resource: str
+    uri: str
+    link: str | None
+
+
 _links: dict[tuple[str, str], Link] = {}
 # moto's integrations have no connection; requests come one at a time.
 _connection: str | None = None
@@ -88,6 +104,41 @@ def install() -> None:
         return {**DEFAULTS, **given, "connectionId": self.connection_id}
 
     Integration.__init__, Integration.to_json = with_connection, shown
+    RestAPI.create_deployment = _deploy(RestAPI.create_deployment)
+    RestAPI.delete_deployment = _delete_deployment(RestAPI.delete_deployment)
+
+
+def _deploy(plain: Callable) -> Callable:
+    def deploy(self, *args, **settings) -> Deployment:
+        deployment = plain(self, *args, **settings)
+        deployment.served = [
+            Served(verb, resource.get_path(), resource.id, method.method_integration.uri,
+                   method.method_integration.connection_id)
+            for resource in self.resources.values() for verb, method in resource.resource_methods.items()
+            if method.method_integration]
+        return deployment
+
+    return deploy
+
+
+def _delete_deployment(plain: Callable) -> Callable:
+    """https://docs.aws.amazon.com/apigateway/latest/api/API_DeleteDeployment.html"""
+    def delete(self, deployment_id: str) -> Deployment:
+        if any(stage.deployment_id == deployment_id for stage in self.stages.values()):
+            raise StageStillActive
+        return plain(self, deployment_id)
+
+    return delete
+
+
+def served(api: RestAPI, stage: Stage) -> list[Served]:
+    """The methods that a stage serves."""
+    return api.deployments[stage.deployment_id].served if stage.deployment_id in api.deployments else []
+
+
+def link(region: str, identity: str) -> Link | None:
+    """A VPC link that isn't deleted yet."""
+    return _links.get((region, identity))
 
 
 def links_to(balancer: str) -> bool:
@@ -165,10 +216,9 @@ def _one(link: Link, method: str, body: dict) -> bridge.Answer:
 
 def _users_of(link: Link) -> list[str]:
     """The deployed methods whose integrations go over the link."""
-    return [f"{api.id}:{verb}:{resource.id}:{stage}"
-            for api in _backend().apis.values() for stage in api.stages
-            for resource in api.resources.values() for verb, method in resource.resource_methods.items()
-            if method.method_integration and method.method_integration.connection_id == link.id]
+    return [f"{api.id}:{method.verb}:{method.resource}:{stage.name}"
+            for api in _backend().apis.values() for stage in api.stages.values()
+            for method in served(api, stage) if method.link == link.id]
 
 
 def _plan_refusal(plan: str, method: str, body: dict, keys: bool) -> bridge.Answer | None:

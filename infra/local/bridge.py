@@ -27,6 +27,8 @@ SERVICES = (
 lock = threading.RLock()
 # What a service's file wraps around moto's answer: (request, call) -> answer.
 around: dict[str, Callable] = {}
+# What looks at each answer, before the lock is let go.
+answered: list[Callable[[], None]] = []
 
 _moto = DomainDispatcherApplication(create_backend_app)
 
@@ -68,9 +70,10 @@ def _handler(service: str) -> Callable:
 
 def _answer(service: str, request: Request) -> Answer:
     with lock:
-        if service in around:
-            return around[service](request, request.to_moto)
-        return request.to_moto()
+        answer = around[service](request, request.to_moto) if service in around else request.to_moto()
+        for each in answered:
+            each()
+        return answer
 
 
 def _warm() -> None:

@@ -1,5 +1,6 @@
 """Every AWS call that enters: what it is, whether a fault is set for it, and its line in the log."""
 
+import asyncio
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from ministack.core.iam_actions import _match_rest_action, extract_iam_action
 from ministack.core.iam_evaluator import ResolvedCredential, resolve_credential
 from ministack.core.router import detect_service, extract_access_key_id
 
-from . import faults
+from . import faults, watch
 
 READS = ("AssumeRole", "BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate", "Validate")
 
@@ -37,11 +38,13 @@ def install() -> None:
 
     async def observed(method, path, headers, body, query, request_id):
         call = identify(method, path, headers, body, query)
+        watch.current.set(call)
         answer = await faults.around(
             call, lambda: dispatch(method, path, headers, body, query, request_id))
         call.status, call.error = answer[0], error_code(*answer)
         log.append(call)
         call.number = len(log)
+        await asyncio.to_thread(watch.after, call)
         return answer
 
     ministack._dispatch_service_request = observed

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from urllib.parse import parse_qs
 
-from . import acm, calls, deployments, faults, given, lifecycle
+from . import acm, calls, deployments, faults, given, lifecycle, serve, watch
 
 PREFIX = "/_local/"
 
@@ -56,6 +56,13 @@ def _route(method: str, path: str, query: dict, body: dict) -> tuple[int, object
             else:
                 deployments.unhealthy[group] = deployments.Illness(**body)
             return 201, {name: asdict(illness) for name, illness in deployments.unhealthy.items()}
+        case "POST", "watch":
+            return 201, watch.begin(body["environment"], body.get("account", serve.ACCOUNT),
+                                    body.get("region", "us-east-1"))
+        case "GET", "watch":
+            return 200, watch.shown()
+        case "DELETE", "watch":
+            return 200, watch.end()
         case "POST", "given":
             return 201, given.lay_out(body["spec"])
         case _:

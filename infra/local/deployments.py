@@ -8,6 +8,7 @@ import math
 import re
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ministack.core.responses import get_account_id, get_region
@@ -59,6 +60,7 @@ class Task:
     interface: object = None
     # When it had its place; on instances also which one, that one's address, and the ports on it.
     placed: float | None = None
+    passed: bool = False
     instance: str | None = None
     host: str | None = None
     bindings: list = field(default_factory=list)
@@ -194,6 +196,8 @@ class Illness:
 # By family, and by a target group's name or a part of it; changed at run time through the control API.
 exits: dict[str, Exit] = {}
 unhealthy: dict[str, Illness] = {}
+# What looks on whenever ECS has moved a service's tasks.
+moved: list[Callable[[], None]] = []
 # By (region, cluster, name) and by (region, id).
 services: dict[tuple[str, str, str], Service] = {}
 tasks: dict[tuple[str, str], Task] = {}
@@ -317,10 +321,16 @@ def health(group, target: str, port: int) -> tuple[str, str | None, str | None] 
         if (group.arn, target, port) in task.targets:
             if illness := _illness_in(group, task):
                 return "unhealthy", illness.reason, illness.words
-            if lifecycle.ready("ecs-service", task.placed):
+            if _passed(task):
                 return "healthy", None, None
             return "initial", "Elb.InitialHealthChecking", "Initial health checks in progress"
     return None
+
+
+def _passed(task: Task) -> bool:
+    """Whether a task's time to become well is over; once it is, no other scale makes it begin again."""
+    task.passed = task.passed or lifecycle.ready("ecs-service", task.placed)
+    return task.passed
 
 
 def _illness_in(group, task: Task) -> Illness | None:
@@ -354,7 +364,11 @@ def _advance_service(service: Service) -> None:
     while True:
         before = _state(service)
         failed = _pass(service)
-        if _state(service) == before or (failed and not _failing_on(service)):
+        if _state(service) == before:
+            return
+        for each in moved:
+            each()
+        if failed and not _failing_on(service):
             return
 
 
@@ -560,7 +574,7 @@ def _steady(service: Service, deployment: Deployment) -> bool:
 
 
 def _well(service: Service, task: Task) -> bool:
-    return task.status == "RUNNING" and lifecycle.ready("ecs-service", task.placed) \
+    return task.status == "RUNNING" and _passed(task) \
         and not _ending(service, task) and not _ill(task)
 
 

@@ -2469,6 +2469,131 @@ def with_a_scale_instances_take_their_time() -> None:
         server.control("POST", "scale", {"scale": 0})
 
 
+class Watched(Failing):
+    """An environment that is watched: a balanced service in a network that lets the balancer in."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.let_in()
+        self.elb.add_tags(ResourceArns=[self.balancer["LoadBalancerArn"]],
+                          Tags=[{"Key": "plinth:environment", "Value": name}])
+        self.listener = self.elb.describe_listeners(
+            LoadBalancerArn=self.balancer["LoadBalancerArn"])["Listeners"][0]["ListenerArn"]
+        self.create()
+        self.begin()
+
+    def begin(self) -> list[str]:
+        return server.control("POST", "watch", {"environment": self.name})["paths"]
+
+    def rules(self) -> dict:
+        ranges = [{"CidrIp": "10.0.0.0/16"}]
+        return {"GroupId": self.group, "IpPermissions": [
+            {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": ranges}]}
+
+    def let_in(self) -> None:
+        self.ec2.authorize_security_group_ingress(**self.rules())
+
+    def forward(self, *groups: tuple[str, int]) -> None:
+        groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in groups]
+        self.elb.modify_listener(ListenerArn=self.listener, DefaultActions=[
+            {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
+
+    def empty_group(self) -> str:
+        return self.elb.create_target_group(
+            Name=f"{self.name}-empty", Protocol="TCP", Port=80, VpcId=self.vpc,
+            TargetType="ip")["TargetGroups"][0]["TargetGroupArn"]
+
+    def breaks(self) -> list[tuple]:
+        """Each break's path, the call it came with, and the call that mended it."""
+        watch = server.control("GET", "watch")["watches"][-1]
+        return [(each["path"], each["after"]["action"], each["until"] and each["until"]["action"])
+                for each in watch["breaks"]]
+
+
+@check
+def a_watch_tells_when_what_serves_leads_nowhere_and_not_while_it_is_replaced() -> None:
+    place = Watched("watched")
+    assert place.begin() == ["listener watched:80"]
+    place.update("y")
+    place.exits(1)
+    place.update("z")
+    assert place.service()["deployments"][0]["rolloutState"] == "COMPLETED"
+    empty = place.empty_group()
+    place.forward((place.targets, 1), (empty, 0))
+    assert place.breaks() == []
+
+    place.ec2.revoke_security_group_ingress(**place.rules())
+    path, told = "listener watched:80", []
+    told.append((path, "RevokeSecurityGroupIngress", "AuthorizeSecurityGroupIngress"))
+    place.let_in()
+    assert place.breaks() == told
+    place.forward((place.targets, 1), (empty, 1))
+    place.forward((place.targets, 1))
+    told.append((path, "ModifyListener", "ModifyListener"))
+    assert place.breaks() == told
+    server.control("POST", "unhealthy", {"targetGroup": "watched"})
+    place.service()
+    server.control("POST", "unhealthy", {"targetGroup": "watched", "healthy": True})
+    tags = [{"key": "any", "value": "write"}]
+    place.ecs.tag_resource(resourceArn=place.service()["serviceArn"], tags=tags)
+    unwell = place.breaks()[-1]
+    assert unwell[:2] == (path, "DescribeServices") and unwell[2], "it is well again"
+    told.append(unwell)
+    place.ecs.delete_service(cluster="watched", service="app", force=True)
+    told.append((path, "DeleteService", None))
+    assert place.breaks() == told, place.breaks()
+    server.control("DELETE", "watch")
+
+
+@check
+def a_watch_follows_records_and_what_the_stages_of_an_api_serve() -> None:
+    place, api, dns = Watched("stages"), server.client("apigateway"), server.client("route53")
+    zone = dns.create_hosted_zone(Name="stages.test", CallerReference="stages")["HostedZone"]["Id"]
+
+    def alias(host: str) -> dict:
+        target = {"DNSName": host, "HostedZoneId": "Z2P70J7EXAMPLE", "EvaluateTargetHealth": False}
+        return dns.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": [{
+            "Action": "UPSERT",
+            "ResourceRecordSet": {"Name": "app.stages.test", "Type": "A", "AliasTarget": target}}]})
+
+    alias(place.balancer["DNSName"])
+    link, other = (api.create_vpc_link(
+        name=name, targetArns=[place.balancer["LoadBalancerArn"]])["id"] for name in ("one", "other"))
+    rest = api.create_rest_api(name="stages", tags={"plinth:environment": "stages"})["id"]
+    root = api.get_resources(restApiId=rest)["items"][0]["id"]
+    where = {"restApiId": rest, "resourceId": root, "httpMethod": "GET"}
+    api.put_method(**where, authorizationType="NONE")
+
+    def deployed(link: str, host: str) -> str:
+        api.put_integration(**where, type="HTTP_PROXY", integrationHttpMethod="GET", uri=f"http://{host}/",
+                            connectionType="VPC_LINK", connectionId=link)
+        return api.create_deployment(restApiId=rest)["id"]
+
+    first = deployed(link, place.balancer["DNSName"])
+    api.create_stage(restApiId=rest, stageName="live", deploymentId=first)
+    assert place.begin() == ["GET / of API stages/live", "listener stages:80", "record app.stages.test. A",
+                             "record app.stages.test. A on port 80"]
+
+    def serve(deployment: str) -> None:
+        api.update_stage(restApiId=rest, stageName="live", patchOperations=[
+            {"op": "replace", "path": "/deploymentId", "value": deployment}])
+
+    second = deployed(other, place.balancer["DNSName"])
+    assert place.breaks() == [], "what isn't deployed serves nobody"
+    refused("BadRequestException", api.delete_vpc_link, vpcLinkId=link)
+    refused("BadRequestException", api.delete_deployment, restApiId=rest, deploymentId=first)
+    serve(second)
+    api.delete_vpc_link(vpcLinkId=link)
+    assert place.breaks() == []
+    serve(deployed(other, "elsewhere.example.com"))
+    serve(second)
+    alias("gone.elb.us-east-1.amazonaws.com")
+    told = [(path.split(" ")[0], made, until) for path, made, until in place.breaks()]
+    assert told[0][0] == "GET" and len({each[1] for each in told}) == 2, told
+    assert ("record", "ChangeResourceRecordSets", None) in told, told
+    server.control("DELETE", "watch")
+
+
 @check
 def calls_are_logged_and_faults_strike_where_they_are_told() -> None:
     ecs = server.client("ecs")

@@ -106,6 +106,7 @@ impl Local {
             .await;
         let local = Self { port, key: "test".to_owned(), aws, regions: vec![REGION.to_owned()], _turn: turn };
         local.control("DELETE", "faults", None);
+        local.control("DELETE", "watch", None);
         local.control("POST", "scale", Some(json!({ "scale": 0.0, "waits": 0.02 })));
         local
     }
@@ -170,6 +171,39 @@ impl Local {
     /// Orders a fault.
     pub fn fault(&self, fault: Value) {
         self.control("POST", "faults", Some(fault));
+    }
+
+    /// Follows every path on which requests reach an environment, from now on: `infra/local/watch.py` says how.
+    pub fn watch(&self, environment: &str) {
+        let region = self.aws.region().map_or(REGION, AsRef::as_ref);
+        let account = if self.key == "test" { "000000000000" } else { &self.key };
+        let watch = json!({ "environment": environment, "account": account, "region": region });
+        self.control("POST", "watch", Some(watch));
+    }
+
+    /// Each time that a watched path led nowhere although it had served: which path, why, after which call.
+    ///
+    /// # Panics
+    /// If the server doesn't say.
+    pub fn breaks(&self) -> Vec<String> {
+        let seen = self.control("GET", "watch", None);
+        let watches = seen["watches"].as_array().expect("watches").iter();
+        watches.flat_map(|watch| watch["breaks"].as_array().expect("breaks")).map(told).collect()
+    }
+
+    /// Ends the watch.
+    ///
+    /// # Panics
+    /// If a path led nowhere although it had served, or if none serves.
+    pub fn unbroken(&self) {
+        let breaks = self.breaks();
+        assert!(breaks.is_empty(), "what served was cut:\n{}", breaks.join("\n"));
+        let seen = self.control("DELETE", "watch", None);
+        let watches = seen["watches"].as_array().expect("watches");
+        assert!(!watches.is_empty(), "nothing was watched");
+        for watch in watches {
+            assert_ne!(watch["paths"], json!([]), "nothing of {} serves", watch["environment"]);
+        }
     }
 
     /// Puts a spec under `environments/` and answers its version.
@@ -754,6 +788,21 @@ fn text(event: &HistoryEvent) -> String {
         failed.and_then(|details| details.cause()),
     ];
     texts.into_iter().flatten().collect()
+}
+
+/// A break of a watched path, in a line.
+fn told(found: &Value) -> String {
+    let call = |call: &Value| match call["number"].as_u64() {
+        None => "now".to_owned(),
+        Some(number) => {
+            let by = [&call["function"], &call["principal"]].into_iter().find_map(Value::as_str);
+            let word = |field: &str| call[field].as_str().unwrap_or_default();
+            format!("call {number} {}:{} by {}", word("service"), word("action"), by.unwrap_or_default())
+        }
+    };
+    let word = |field: &str| found[field].as_str().unwrap_or_default();
+    let (after, until) = (call(&found["after"]), call(&found["until"]));
+    format!("{}: {}; from {after} until {until}", word("path"), word("why"))
 }
 
 /// Whether a run has come to its end.

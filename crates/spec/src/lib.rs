@@ -6,12 +6,16 @@
 
 mod check;
 pub mod fault;
+mod foreign;
 mod normalise;
+mod number;
 pub mod parse;
 pub mod reference;
 pub mod schema;
 pub mod section;
 mod structure;
+mod suggest;
+mod syntax;
 mod tree;
 pub mod value;
 mod wave;
@@ -21,8 +25,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use fault::{Fault, Faults};
-pub use parse::{SIZE_LIMIT, fault_at, parse};
+pub use fault::{Fault, Faults, visible};
+pub use parse::{SIZE_LIMIT, fault_at, parse, parse_bytes, parse_given, text};
 pub use reference::{Part, Reference, Section, Text, named_services};
 pub use schema::schema;
 pub use section::api::{Api, ApiKind, Period, Quota, Route, UsagePlan};

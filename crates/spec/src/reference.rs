@@ -6,6 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use crate::{fault::cut, suggest::instead};
+
 /// What a reference can begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
@@ -128,17 +130,23 @@ impl FromStr for Reference {
         let first = words.next().unwrap_or_default();
         let section = Section::ALL.into_iter().find(|section| section.word() == first).ok_or_else(|| {
             let known: Vec<_> = Section::ALL.into_iter().map(Section::word).collect();
-            format!("${{{text}}}: \"{first}\" is nothing to refer to; there are {}", known.join(", "))
+            let shown = cut(text);
+            format!(
+                "${{{shown}}}: \"{}\" is nothing to refer to; {}; write $${{{shown}}} if this is to be text",
+                cut(&first),
+                instead(&first, &known)
+            )
         })?;
         let name = if section.named() {
             let example = section.word();
-            Some(words.next().ok_or_else(|| format!("${{{text}}} lacks a name: ${{{example}.<name>}}"))?)
+            let lacks = || format!("${{{text}}} lacks a name: write ${{{example}.x}} for the x of {example}");
+            Some(words.next().ok_or_else(lacks)?)
         } else {
             None
         };
         let attribute: Vec<_> = words.collect();
         if name.iter().chain(&attribute).any(String::is_empty) {
-            return Err(format!("${{{text}}} has an empty part between its dots"));
+            return Err(format!("${{{}}} has an empty part between its dots", cut(text)));
         }
         Ok(Self { section, name, attribute })
     }
@@ -204,9 +212,11 @@ impl Text {
 impl FromStr for Text {
     type Err = String;
 
+    /// All that is wrong with the references of a text is told.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut literal = String::new();
+        let mut wrong: Vec<String> = Vec::new();
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             if rest[..at].ends_with('$') {
@@ -216,14 +226,26 @@ impl FromStr for Text {
                 continue;
             }
             literal.push_str(&rest[..at]);
-            let (inside, after) = rest[at + 2..]
-                .split_once('}')
-                .ok_or_else(|| format!("\"{text}\" opens a reference with ${{ and never closes it"))?;
+            let Some((inside, after)) = rest[at + 2..].split_once('}') else {
+                let begun = cut(&rest[at..]);
+                wrong.push(format!(
+                    "\"{begun}\" begins a reference that no }} ends; write $${{ if ${{ is to be text"
+                ));
+                rest = "";
+                break;
+            };
             if !literal.is_empty() {
                 parts.push(Part::Literal(std::mem::take(&mut literal)));
             }
-            parts.push(Part::Reference(inside.trim().parse()?));
+            match inside.trim().parse() {
+                Ok(reference) => parts.push(Part::Reference(reference)),
+                Err(message) if !wrong.contains(&message) && wrong.len() < TOLD => wrong.push(message),
+                Err(_) => {}
+            }
             rest = after;
+        }
+        if !wrong.is_empty() {
+            return Err(wrong.join("; and "));
         }
         literal.push_str(rest);
         if !literal.is_empty() {
@@ -232,6 +254,9 @@ impl FromStr for Text {
         Ok(Self { parts })
     }
 }
+
+/// How many wrong references of one text are told.
+const TOLD: usize = 5;
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -271,21 +296,7 @@ impl Serialize for Text {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Scalar {
-            String(String),
-            Integer(i64),
-            Float(f64),
-            Boolean(bool),
-        }
-        let text = match Scalar::deserialize(deserializer)? {
-            Scalar::String(string) => string,
-            Scalar::Integer(number) => number.to_string(),
-            Scalar::Float(number) => number.to_string(),
-            Scalar::Boolean(boolean) => boolean.to_string(),
-        };
-        text.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

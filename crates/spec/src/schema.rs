@@ -46,11 +46,6 @@ fn without_null(schema: &mut Schema) {
     }
 }
 
-/// The part of the schema that holds for what stands at this path of a spec.
-pub(crate) fn at(path: &[String]) -> Option<&'static Value> {
-    path.iter().try_fold(resolved(schema()), |schema, step| field(schema, step).map(resolved))
-}
-
 /// What a schema says of one of its fields or items; of several forms, that which has fields.
 pub(crate) fn field(schema: &'static Value, name: &str) -> Option<&'static Value> {
     let forms = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten().map(resolved);
@@ -59,18 +54,23 @@ pub(crate) fn field(schema: &'static Value, name: &str) -> Option<&'static Value
     property.or_else(|| schema.get("additionalProperties")).or_else(|| schema.get("items"))
 }
 
-/// The names of the fields at this path.
-pub(crate) fn fields(path: &[String]) -> Vec<&'static str> {
-    let Some(schema) = at(path) else { return Vec::new() };
-    let forms = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten().map(resolved);
-    let own = std::iter::once(schema).chain(forms).find_map(|form| form.get("properties")?.as_object());
-    own.into_iter().flat_map(|properties| properties.keys()).map(String::as_str).collect()
-}
-
 /// A schema that a reference stands for.
 pub(crate) fn resolved(part: &'static Value) -> &'static Value {
     let name = part.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix("#/$defs/"));
     name.and_then(|name| schema().get("$defs")?.get(name)).unwrap_or(part)
+}
+
+/// What a schema is called: a type of the language.
+pub(crate) fn name(part: &'static Value) -> &'static str {
+    let parts = schema().get("$defs").and_then(Value::as_object).into_iter().flatten();
+    let mut names = parts.filter(|(_, known)| std::ptr::eq(*known, part)).map(|(name, _)| name.as_str());
+    names.next().unwrap_or(if std::ptr::eq(part, schema()) { "Spec" } else { "" })
+}
+
+/// Whether this is the schema of a [`crate::Text`], in which references may stand.
+pub(crate) fn is_text(part: &'static Value) -> bool {
+    static TEXT: LazyLock<Option<&'static Value>> = LazyLock::new(|| schema().get("$defs")?.get("Text"));
+    TEXT.is_some_and(|text| std::ptr::eq(text, part))
 }
 
 #[cfg(test)]

@@ -47,7 +47,10 @@ mod tests {
     #[case("{ after: 99999d }", "3:19: expires.after: 99999d is no time an environment can stand for")]
     #[case("{ after: 8h, then: stop }", "there are destroy, pause")]
     #[case("{ then: pause }", "`after` is missing: How long after the upload, such as `8h`")]
-    #[case("{ after: tomorrow }", "\"tomorrow\" doesn't fit: How long after the upload, such as `8h`")]
+    #[case(
+        "{ after: tomorrow }",
+        "\"tomorrow\" is no length of time; write a number and s, m, h or d, such as 7d: How long after the upload"
+    )]
     fn what_is_no_expiry_is_told_with_the_remedy(#[case] expires: &str, #[case] told: &str) {
         let faults = parse(&of(expires), None).expect_err("faults").to_string();
         assert!(faults.contains(told), "{faults}");

@@ -13,6 +13,8 @@ mod schedule;
 mod service;
 mod task;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{Kind, Protocol, Scheme, Spec, structure::Found, tree::Places};
 
 /// Collects what is wrong.
@@ -472,6 +474,7 @@ fn answers(
 fn rules(check: &mut Check<'_>, key: &str, name: &str, listener: &crate::Listener) {
     let path = ["loadBalancers", key, "listeners", name, "rules"];
     let mut seen = std::collections::BTreeMap::new();
+    same_conditions(check, &path, listener);
     for (rule, found) in &listener.rules {
         let path = [&path[..], &[rule]].concat();
         let values = found.hosts.len() + found.paths.len();
@@ -497,6 +500,29 @@ fn rules(check: &mut Check<'_>, key: &str, name: &str, listener: &crate::Listene
             let path = [&path[..], &["priority"]].concat();
             check.fault(&path, format!("{priority} is the rule {other}'s already"));
         }
+    }
+}
+
+/// Of rules that hold for the same requests only the first is ever asked.
+fn same_conditions(check: &mut Check<'_>, path: &[&str], listener: &crate::Listener) {
+    let mut seen: BTreeMap<(BTreeSet<String>, BTreeSet<String>), &String> = BTreeMap::new();
+    let conditional =
+        listener.rules.iter().filter(|(_, rule)| !rule.hosts.is_empty() || !rule.paths.is_empty());
+    for (rule, found) in conditional {
+        // Hosts are compared without regard to case, and paths with it.
+        let hosts: BTreeSet<String> = found.hosts.iter().map(|host| host.to_lowercase()).collect();
+        let conditions = (hosts, found.paths.iter().cloned().collect::<BTreeSet<String>>());
+        if let Some(other) = seen.get(&conditions) {
+            check.key_fault(
+                &[path, &[rule]].concat(),
+                format!(
+                    "the rule {other} holds for the same `hosts` and `paths`, and only one of the two can answer; change \
+                     one, or leave it out"
+                ),
+            );
+            continue;
+        }
+        seen.insert(conditions, rule);
     }
 }
 

@@ -359,9 +359,11 @@ fn secret(
         Use::Resource => return Ok(()),
         Use::Variable if whole => {}
         Use::Variable => {
-            return Err(
-                "a secret is a variable's whole value, or its value would be in plain sight".to_owned()
-            );
+            let name = reference.name.as_deref().unwrap_or("x");
+            return Err(format!(
+                "a secret in a longer text would be in plain sight; make the whole text a secret, `secrets: \
+                 {{ {name}-url: {{ compose: \"…${{{reference}}}…\" }} }}`, and write ${{secrets.{name}-url}} here"
+            ));
         }
         _ => return Err("a secret may only be an environment variable, or a statement's resource".to_owned()),
     }

@@ -87,11 +87,17 @@ apis:
 }
 
 #[rstest]
-#[case("apiVersion: plinth/v1\nname: [\n", "unclosed bracket")]
+#[case("apiVersion: plinth/v1\nname: [\n", "the [ is never closed")]
 #[case("", "nothing is written here")]
-#[case("- a\n- b\n", "write fields with values")]
-#[case("apiVersion: plinth/v1\nname: demo\nname: other\n", "duplicate")]
-#[case("apiVersion: plinth/v1\nname: demo\n---\napiVersion: plinth/v1\nname: other\n", "multiple")]
+#[case("- a\n- b\n", "a spec is fields with values, not a list")]
+#[case(
+    "apiVersion: plinth/v1\nname: demo\nname: other\n",
+    "\"name\" is written twice, first in line 2; keep one"
+)]
+#[case(
+    "apiVersion: plinth/v1\nname: demo\n---\napiVersion: plinth/v1\nname: other\n",
+    "one file describes one environment"
+)]
 fn a_file_that_is_no_spec_is_refused(#[case] text: &str, #[case] expected: &str) {
     let found = faults(text).join("\n");
     assert!(found.contains(expected), "{found}");
@@ -294,23 +300,51 @@ services: { s: { image: x, ports: [1] } }",
 #[case("schedule: { rebuild: 'cron(0 5 * * MON-FRI *)' }", "write ? for either")]
 #[case("schedule: { rebuild: 'cron(0 25 ? * MON-FRI *)' }", "25 is no hours; write 0 to 23")]
 #[case("schedule: { rebuild: 'rate(7 weeks)' }", "minutes, hours or days")]
-#[case("name: 'x${region}'", "duplicate")]
+#[case("name: 'x${region}'", "is written twice")]
 #[case("region: '${region}'", "a reference can't stand here")]
 fn a_fault_of_meaning_is_told_with_its_remedy(#[case] rest: &str, #[case] expected: &str) {
     let found = faults(&spec(rest)).join("\n");
     assert!(found.contains(expected), "{found}");
 }
 
+/// A text with each fault's place in it, as many faults as are told, and messages that fit on a screen.
+fn is_bounded(text: &str) -> Result<(), TestCaseError> {
+    let Err(faults) = parse(text, None) else { return Ok(()) };
+    prop_assert!(!faults.0.is_empty() && faults.0.len() <= 101, "{} faults", faults.0.len());
+    let lines = crate::syntax::lines(text).count();
+    for fault in &faults.0 {
+        let Fault { line, column, message, .. } = fault;
+        prop_assert!(*line >= 1 && *column >= 1 && *line as usize <= lines, "{fault:?}");
+        prop_assert!(message.chars().count() <= 1501, "{fault:?}");
+        prop_assert!(!message.contains(|letter: char| letter.is_control()), "{fault:?}");
+    }
+    let shown = faults.render("demo.yaml", text);
+    prop_assert!(!shown.contains(|letter: char| letter.is_control() && letter != '\n'), "{shown:?}");
+    prop_assert!(shown.lines().all(|line| line.chars().count() < 4000), "{shown}");
+    Ok(())
+}
+
+const EXAMPLES: [&str; 6] =
+    ["reportportal", "windingtree", "datavault", "question-answering", "shared-cluster", "hello"];
+
+fn example(name: &str) -> String {
+    let path = format!("{}/../../examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).expect("an example")
+}
+
+/// What is put into an example, or in place of one of its lines.
+const MUTATIONS: [&str; 36] = [
+    "", " ", "  ", "\t", "-", "- ", ":", ": ", "?", "{", "}", "[", "]", ",", "#", "&a ", "*a", "!x ", "|",
+    ">", "'", "\"", "%", "@", "`", "${", "}", "---\n", "...\n", "~", "null", "0x1F", "\u{0}", "\u{202e}",
+    "é", "<<: ",
+];
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn whatever_is_written_has_an_answer_with_a_place_in_it(text in "\\PC{0,80}") {
-        if let Err(faults) = parse(&text, None) {
-            prop_assert!(!faults.0.is_empty());
-            for fault in faults.0 {
-                prop_assert!(fault.line >= 1 && fault.column >= 1);
-                prop_assert!((fault.line as usize) <= text.lines().count() + 2, "{fault:?}");
-            }
-        }
+        is_bounded(&text)?;
     }
 
     #[test]
@@ -318,7 +352,78 @@ proptest! {
         name in "[a-zA-Z.${}]{1,12}",
         value in prop_oneof!["[0-9]{1,4}", "'[a-z$}{.]{0,9}'", Just("[]".to_owned()), Just("{}".to_owned())]
     ) {
-        let text = spec(&format!("services: {{ app: {{ image: x, '{name}': {value} }} }}"));
-        let _ = parse(&text, None);
+        is_bounded(&spec(&format!("services: {{ app: {{ image: x, '{name}': {value} }} }}")))?;
     }
+
+    #[test]
+    fn an_example_that_is_changed_anywhere_has_an_answer_at_its_place(
+        example in prop::sample::select(EXAMPLES.to_vec()),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, prop::sample::select(MUTATIONS.to_vec())), 1..4)
+    ) {
+        let mut text = self::example(example);
+        for (at, how, with) in changes {
+            let mut places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            places.push(text.len());
+            let at = *at.get(&places);
+            let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
+            let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
+            match how {
+                0 => text.insert_str(at, with),
+                1 => text.replace_range(line..end, with),
+                2 => text.replace_range(at..end, with),
+                _ => text.insert_str(end, &format!("\n{}", &text[line..end].to_owned())),
+            }
+        }
+        // Where a comment stands, nothing is wrong.
+        let text = format!("# a comment\n{text}");
+        is_bounded(&text)?;
+        if let Err(faults) = parse(&text, None) {
+            prop_assert!(faults.0.iter().all(|fault| (fault.line, fault.column) != (1, 1)), "{faults}\n{text}");
+        }
+    }
+}
+
+#[rstest]
+#[case::many_faults(spec(&(0..20_000).map(|number| format!("x{number}: 1\n")).collect::<String>()))]
+#[case::many_faults_in_a_line(spec(&format!("tags: [{}]", "{},".repeat(200_000))))]
+#[case::many_items(spec(&format!("checks: [{}]", "[],".repeat(60_000))))]
+#[case::a_long_word(spec(&format!("{}: 1", "a".repeat(1000))))]
+#[case::a_long_value(spec(&format!("region: {}", "a".repeat(1_000_000))))]
+#[case::a_long_line(spec(&format!("region: '{}${{'", "é".repeat(400_000))))]
+#[case::many_references(spec(&format!("services: {{ a: {{ image: '{}' }} }}", "${x}".repeat(200_000))))]
+#[case::deep("[".repeat(400_000))]
+#[case::deep_fields((0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>())]
+#[case::a_bomb(spec(&format!(
+    "a: &a0 [x]\n{}",
+    (1..60).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect::<String>()
+)))]
+#[case::a_chain_of_aliases(spec(&format!(
+    "a: &a0 [x]\n{}",
+    (1..10_000).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect::<String>()
+)))]
+#[case::not_closed(spec("region: '"))]
+#[case::tabs("\t".repeat(1000))]
+#[case::carriage_returns("a: b\r".repeat(1000))]
+fn what_is_large_or_deep_has_an_answer_of_its_size(#[case] text: String) {
+    is_bounded(&text).expect("an answer");
+}
+
+#[test]
+fn of_many_faults_the_first_are_told_and_then_how_many_there_are() {
+    let text = spec(&(0..300).map(|number| format!("x{number}: 1\n")).collect::<String>());
+    let faults = parse(&text, None).expect_err("faults").0;
+    assert_eq!(faults.len(), 101);
+    assert_eq!(faults[100].message, "from here on there are 200 more faults");
+    assert_eq!(faults[100].line, 103);
+}
+
+#[test]
+fn of_a_long_line_the_part_around_the_fault_is_shown() {
+    let text = spec(&format!(
+        "services: {{ {}, web: {{ image: nginx, cpu: 300 }} }}",
+        "a: { image: nginx }, ".repeat(1).repeat(20).trim_end_matches(", ")
+    ));
+    let faults = parse(&text, None).expect_err("faults");
+    let shown = faults.render("demo.yaml", &text);
+    assert!(shown.lines().all(|line| line.chars().count() < 200), "{shown}");
 }

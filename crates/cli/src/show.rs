@@ -1,5 +1,6 @@
 //! How progress, changes and outputs look.
 
+use spec::visible;
 use step::{Action, Change, Field, Progress, State, Status};
 
 /// A step's line: when, which, how it stands, and why; what it notes below.
@@ -45,10 +46,12 @@ pub(crate) fn change(change: &Change) -> String {
     std::iter::once(format!("{sign} {}", change.address)).chain(fields).collect::<Vec<_>>().join("\n")
 }
 
+/// A field's line. What a terminal would obey is shown as an escape: values are the spec's, or AWS's.
 fn field(field: &Field) -> String {
+    let (name, wanted) = (visible(&field.name), visible(&field.wanted));
     match &field.found {
-        None => format!("    {}: {}", field.name, field.wanted),
-        Some(found) => format!("    {}: {found} -> {}", field.name, field.wanted),
+        None => format!("    {name}: {wanted}"),
+        Some(found) => format!("    {name}: {} -> {wanted}", visible(found)),
     }
 }
 
@@ -156,6 +159,8 @@ mod tests {
         let field = Field { name: "capacity".to_owned(), found, wanted: "FARGATE".to_owned() };
         let update = Change::update("cluster", vec![field]).expect("a change");
         assert_eq!(change(&update), "~ cluster\n    capacity: FARGATE_SPOT -> FARGATE");
+        let hostile = Change::create("services.app").with("environment.A", "a\u{1b}[2J\nb");
+        assert_eq!(change(&hostile), "+ services.app\n    environment.A: a\\u001b[2J\\nb");
         let create = Change::create("services.app").with("desired", 2);
         assert_eq!(change(&create), "+ services.app\n    desired: 2");
         assert_eq!(summary(&[update, create]), "1 to create, 1 to change, 0 to delete");

@@ -236,7 +236,7 @@ async fn create(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<Stri
     let doing = || format!("creating security group ({})", wanted.name);
     let created = created.unless_absent(&["InvalidGroup.Duplicate"], doing)?.ok_or_else(|| {
         Error::Conflict(format!(
-            "security group ({}) exists in {} and isn't this environment's: delete or rename it",
+            "security group ({}) exists in {} and isn't this environment's: give what it is for another key in the spec",
             wanted.name, wanted.vpc
         ))
     })?;

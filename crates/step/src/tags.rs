@@ -55,9 +55,29 @@ impl Owner {
             }
             _ => "somebody else".to_owned(),
         };
-        Err(Error::Conflict(format!(
-            "{what} exists and belongs to {holder}: delete it, or give ours another name with `name:`"
-        )))
+        Err(Error::Conflict(format!("{what} exists and belongs to {holder}: {}", remedy(what))))
+    }
+}
+
+/// What to do about a resource of somebody else that has our name. It is theirs to delete, not ours.
+fn remedy(what: &str) -> &'static str {
+    let is = |kinds: &[&str]| kinds.iter().any(|kind| what.starts_with(kind));
+    if is(&["ECS cluster", "load balancer"]) {
+        "write `existing: true` beside its `name` to use it as it is, or give ours another `name`"
+    } else if is(&["log group"]) {
+        "give ours another name, `logs: { group: … }`"
+    } else if is(&[
+        "target group",
+        "Cloud Map service",
+        "task definition",
+        "IAM instance profile",
+        "schedule group",
+    ]) {
+        "ours is named after the environment and its key in the spec: give one of them another name"
+    } else if is(&["Auto Scaling group", "launch template", "ECS capacity provider"]) {
+        "ours is named after the environment: give that another `name`"
+    } else {
+        "give ours another name with `name:`"
     }
 }
 

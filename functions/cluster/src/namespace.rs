@@ -194,7 +194,7 @@ fn under_way(context: &Context, doing: &str) -> Error {
 fn taken(wanted: &Wanted, told: &str) -> Error {
     Error::Conflict(format!(
         "the name {} is taken in {} by a Cloud Map namespace, or a private hosted zone, of somebody else: \
-         delete it, or call the environment otherwise ({told})",
+         give the environment another `name`, or another VPC ({told})",
         wanted.name, wanted.vpc
     ))
 }

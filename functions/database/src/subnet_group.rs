@@ -77,7 +77,7 @@ async fn find(rds: &Client, context: &Context, wanted: &Wanted) -> Result<Option
     let tags = tags_of(rds, &group).await?;
     if context.owner().address(&tags).is_none() {
         return Err(Error::Conflict(format!(
-            "{} exists and isn't this environment's: delete it, or give the database another key",
+            "{} exists and isn't this environment's: give the database another key in the spec",
             what(name)
         )));
     }

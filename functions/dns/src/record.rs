@@ -171,7 +171,7 @@ fn check(context: &Context, wanted: &Wanted, found: &Found<'_>) -> Result<()> {
     let (name, address) = (&wanted.name, &wanted.address);
     let refuse = |whose: &str| {
         Err(Error::Conflict(format!(
-            "{address}: the DNS name {name} {whose}: delete what is there, or give ours another name"
+            "{address}: the DNS name {name} {whose}: give ours another name, or have whoever owns it take it away"
         )))
     };
     let alias = matches!(wanted.value, Value::Alias { .. });

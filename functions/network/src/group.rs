@@ -183,7 +183,8 @@ async fn create(ec2: &Client, context: &Context, vpc: &str, wanted: &Wanted) -> 
     let doing = || format!("creating security group ({})", wanted.name);
     let created = crate::young_unless(created, "InvalidGroup.Duplicate", doing)?.ok_or_else(|| {
         Error::Conflict(format!(
-            "security group ({}) exists in {vpc} and isn't this environment's: delete or rename it",
+            "security group ({}) exists in {vpc} and isn't this environment's: give the environment another `name`, or \
+             another VPC",
             wanted.name
         ))
     })?;

@@ -175,7 +175,10 @@ impl Local {
 
     /// Follows every path on which requests reach an environment, from now on: `infra/local/watch.py` says how.
     pub fn watch(&self, environment: &str) {
-        let region = self.aws.region().map_or(REGION, AsRef::as_ref);
+        self.watch_in(environment, self.aws.region().map_or(REGION, AsRef::as_ref));
+    }
+
+    fn watch_in(&self, environment: &str, region: &str) {
         let account = if self.key == "test" { "000000000000" } else { &self.key };
         let watch = json!({ "environment": environment, "account": account, "region": region });
         self.control("POST", "watch", Some(watch));
@@ -573,6 +576,8 @@ impl Local {
         let before = self.inventory();
         let planned = self.plan(spec).await;
         self.same(&before);
+        let region = spec::parse(spec, None).expect("a spec").region;
+        self.watch_in(name, region.as_deref().unwrap_or(REGION));
         let version = self.upload(name, spec).await;
         let status = self.settled(name, &version).await;
         assert_eq!(status.state, EnvironmentState::Ready, "{:?} {:?}", status.fault, status.faults);
@@ -610,6 +615,8 @@ impl Local {
         if parting != spec {
             self.ready(name, parting).await;
         }
+        assert_eq!(self.breaks(), Vec::<String>::new(), "what served was cut");
+        self.control("DELETE", "watch", None);
         self.destroy(name).await;
         self.same(&before);
         assert!(self.is_free(name).await);

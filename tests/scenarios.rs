@@ -678,6 +678,7 @@ async fn tasks_that_keep_stopping_and_targets_that_stay_unhealthy_fail_the_run_w
     local.control("POST", "exits", Some(json!({ "family": "hello-web", "code": null })));
     local.control("POST", "scale", Some(json!({ "scale": 0.0 })));
     local.ready("hello", &spec).await;
+    local.watch("hello");
     let newer = spec.replace("nginx:1.29", "nginx:1.30");
     local.control("POST", "scale", Some(json!({ "scale": 0.01 })));
     local.control(
@@ -692,6 +693,7 @@ async fn tasks_that_keep_stopping_and_targets_that_stay_unhealthy_fail_the_run_w
 
     local.control("POST", "unhealthy", Some(json!({ "targetGroup": "hello-web", "healthy": true })));
     local.ready("hello", &newer).await;
+    local.unbroken();
     local.destroy("hello").await;
 }
 

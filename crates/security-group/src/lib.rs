@@ -1,7 +1,8 @@
 //! Security groups that steps give to what they make, and the rules that open their ports, and others'.
 //!
-//! A group carries the owner's tags, and so does each rule, from the call that creates it on. A rule of a
-//! group of ours that the spec doesn't ask for was made by hand, and is taken away.
+//! A group carries the owner's tags, and so does each rule, from the call that creates it on. `ensure` only opens:
+//! what ran before may still need a port that the spec no longer opens. A rule that the spec doesn't ask for, made by
+//! an earlier spec or by hand, is closed by `prune`.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -58,7 +59,7 @@ fn span(first: i32, last: i32) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
-/// The id of the group, which is there and has its rules in order.
+/// The id of the group, which is there and lets in what is wanted.
 pub async fn ensure(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<String> {
     let id = match find(ec2, context, wanted).await? {
         None => create(ec2, context, wanted).await?,
@@ -68,14 +69,24 @@ pub async fn ensure(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<
         }
     };
     let own = of_group(ec2, &id).await?;
-    update(ec2, context, &id, &own, &wanted.ingress).await?;
+    open(ec2, context, &id, &own, &wanted.ingress).await?;
     if !own.iter().any(|rule| rule.is_egress() == Some(true)) {
-        open(ec2, &id).await?;
+        open_egress(ec2, &id).await?;
     }
     Ok(id)
 }
 
-/// What [`ensure`] would change, and the group's id if it is there.
+/// Closes what the group lets in and the spec doesn't ask for. Answers its id, if it is there.
+pub async fn close(ec2: &Client, context: &Context, wanted: &Wanted) -> Result<Option<String>> {
+    let Some(id) = find(ec2, context, wanted).await?.and_then(|group| group.group_id) else {
+        return Ok(None);
+    };
+    let own = of_group(ec2, &id).await?;
+    revoke(ec2, &id, &difference(&own, &wanted.ingress).extra).await?;
+    Ok(Some(id))
+}
+
+/// What [`ensure`] would open and [`close`] would close, and the group's id if it is there.
 pub async fn plan(
     ec2: &Client,
     context: &Context,
@@ -91,7 +102,7 @@ pub async fn plan(
     Ok((Change::update(&wanted.address, fields), Some(id)))
 }
 
-/// Puts in order the rules of another step's group, of which ours are those whose address begins so.
+/// Opens what is missing of the rules of another step's group, of which ours are those whose address begins so.
 pub async fn ensure_rules(
     ec2: &Client,
     context: &Context,
@@ -100,10 +111,22 @@ pub async fn ensure_rules(
     wanted: &[Rule],
 ) -> Result<()> {
     let found = rules_of(ec2, context, group, prefix).await?;
-    update(ec2, context, group, &found, wanted).await
+    open(ec2, context, group, &found, wanted).await
 }
 
-/// What [`ensure_rules`] would change.
+/// Closes those of the rules of another step's group that aren't wanted.
+pub async fn close_rules(
+    ec2: &Client,
+    context: &Context,
+    group: &str,
+    prefix: &str,
+    wanted: &[Rule],
+) -> Result<()> {
+    let found = rules_of(ec2, context, group, prefix).await?;
+    revoke(ec2, group, &difference(&found, wanted).extra).await
+}
+
+/// What [`ensure_rules`] would open and [`close_rules`] would close.
 pub async fn plan_rules(
     ec2: &Client,
     context: &Context,
@@ -262,19 +285,17 @@ fn tag_list(tags: BTreeMap<String, String>) -> Vec<Tag> {
     tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
-/// Opens what is missing, then closes what the spec doesn't open.
-async fn update(
+async fn open(
     ec2: &Client,
     context: &Context,
     group: &str,
     found: &[SecurityGroupRule],
     wanted: &[Rule],
 ) -> Result<()> {
-    let difference = difference(found, wanted);
-    for rule in difference.missing {
+    for rule in difference(found, wanted).missing {
         authorize(ec2, context, group, rule).await?;
     }
-    revoke(ec2, group, &difference.extra).await
+    Ok(())
 }
 
 async fn authorize(ec2: &Client, context: &Context, group: &str, rule: &Rule) -> Result<()> {
@@ -298,7 +319,7 @@ async fn authorize(ec2: &Client, context: &Context, group: &str, rule: &Rule) ->
 }
 
 /// Lets everything out, as a new group does.
-async fn open(ec2: &Client, id: &str) -> Result<()> {
+async fn open_egress(ec2: &Client, id: &str) -> Result<()> {
     let everything = IpPermission::builder()
         .ip_protocol("-1")
         .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())

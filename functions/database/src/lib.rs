@@ -355,6 +355,8 @@ async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
     let changes = delete_dropped(clients, context, &standing).await?;
     if context.run.paused {
         stop(&clients.rds, context, &standing).await?;
+    } else if context.outputs.network.is_some() {
+        close_others(&clients.ec2, context, &standing).await?;
     }
     Ok(Answer::changed(changes).keeping(needs(context, &standing)))
 }
@@ -451,6 +453,21 @@ async fn close(ec2: &Ec2, context: &Context, staying: &[(String, Settled<'_>)]) 
     });
     for (_, rule) in &rules {
         security_group::revoke(ec2, rule.group_id().unwrap_or_default(), &[rule]).await?;
+    }
+    Ok(())
+}
+
+/// Closes what was opened by hand.
+async fn close_others(ec2: &Ec2, context: &Context, standing: &Standing) -> Result<()> {
+    let staying = staying(context, standing);
+    for mut wanted in wanted(context)? {
+        let address = wanted.address.clone();
+        for (_, found) in staying.iter().filter(|(held, _)| *held == address) {
+            if let Some(port) = found.port.and_then(|port| u16::try_from(port).ok()) {
+                place::open(&mut wanted, port);
+            }
+        }
+        security_group::close(ec2, context, &wanted.group).await?;
     }
     Ok(())
 }

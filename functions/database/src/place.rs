@@ -145,7 +145,8 @@ fn leaving(found: &Settled<'_>) -> Old {
     Old { what: found.what.clone(), arn: found.arn.to_owned(), tag: (!tells).then_some(tag) }
 }
 
-fn open(wanted: &mut Wanted, port: u16) {
+/// Lets in at this port too what is let in at the first.
+pub(crate) fn open(wanted: &mut Wanted, port: u16) {
     let Some(first) = wanted.group.ingress.first().map(|rule| rule.source.clone()) else { return };
     if wanted.group.ingress.iter().all(|rule| rule.ports != (port..=port)) {
         wanted.group.ingress.push(rule(&wanted.address, port, first));

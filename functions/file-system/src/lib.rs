@@ -248,6 +248,12 @@ async fn prune(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let old = standing.iter().filter(|found| is_replaced(found) && !context.run.paused);
     let old = old.map(|found| found.file_system_id().to_owned()).collect();
     let changes = delete_dropped(efs, ec2, context, &standing, &old).await?;
+    // Of an environment that goes no network is known, and nothing stays open.
+    if context.outputs.network.is_some() {
+        for wanted in wanted(context)? {
+            security_group::close(ec2, context, &wanted.group).await?;
+        }
+    }
     Ok(Answer::changed(changes).keeping(NEEDS.map(str::to_owned)))
 }
 

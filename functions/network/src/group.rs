@@ -1,7 +1,8 @@
 //! Security groups and their rules: the group that services share, and the endpoints' own.
 //!
-//! A rule of ours carries an address below its group's. Rules that other steps made carry theirs and
-//! are left alone; one without our tags was made by hand, and is taken away.
+//! A rule of ours carries an address below its group's. Rules that other steps made carry theirs and are left alone;
+//! one without our tags was made by hand. `ensure` only opens: what ran before may still need a port that the spec no
+//! longer opens. What the spec doesn't ask for is closed by `prune`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,8 +69,15 @@ pub(crate) async fn ensure(
             group.id.clone()
         }
     };
-    update(ec2, context, &id, wanted).await?;
+    open(ec2, context, &id, wanted).await?;
     Ok(id)
+}
+
+/// Closes what a group lets in or out and the spec doesn't ask for.
+pub(crate) async fn close(ec2: &Client, context: &Context, wanted: &Wanted, found: &Found) -> Result<()> {
+    let Some(group) = ours::first(&found.groups, wanted.address) else { return Ok(()) };
+    let rules = rules(ec2, &group.id).await?;
+    revoke(ec2, &group.id, &difference(context, &rules, &group.id, wanted).extra).await
 }
 
 pub(crate) async fn plan(
@@ -191,8 +199,7 @@ async fn create(ec2: &Client, context: &Context, vpc: &str, wanted: &Wanted) -> 
     created.group_id.ok_or_else(|| Error::Failed(format!("{}: no group answered", doing())))
 }
 
-/// Puts the rules right: first opens, then closes.
-async fn update(ec2: &Client, context: &Context, id: &str, wanted: &Wanted) -> Result<()> {
+async fn open(ec2: &Client, context: &Context, id: &str, wanted: &Wanted) -> Result<()> {
     let rules = rules(ec2, id).await?;
     let difference = difference(context, &rules, id, wanted);
     for port in &difference.missing {
@@ -204,7 +211,7 @@ async fn update(ec2: &Client, context: &Context, id: &str, wanted: &Wanted) -> R
             ec2.authorize_security_group_egress().group_id(id).ip_permissions(everything).send().await;
         opened.unless_absent(&["InvalidPermission.Duplicate"], || format!("opening the way out of {id}"))?;
     }
-    revoke(ec2, id, &difference.extra).await
+    Ok(())
 }
 
 async fn authorize(ec2: &Client, context: &Context, id: &str, wanted: &Wanted, port: u16) -> Result<()> {

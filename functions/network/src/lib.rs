@@ -172,7 +172,21 @@ fn output(ground: Ground, group: String) -> NetworkOutput {
 }
 
 async fn prune(ec2: &Client, context: &Context) -> Result<Answer> {
+    close(ec2, context).await?;
     Ok(Answer::changed(delete_dropped(ec2, context).await?))
+}
+
+/// Closes the ports that nothing needs any more. Of an environment that goes nothing stays open anyway.
+async fn close(ec2: &Client, context: &Context) -> Result<()> {
+    let (Some(network), Some(output)) = (&context.spec.network, &context.outputs.network) else {
+        return Ok(());
+    };
+    let found = ours::look(ec2, context).await?;
+    group::close(ec2, context, &group::services(context), &found).await?;
+    if endpoint::any_interface(network) {
+        group::close(ec2, context, &group::endpoints(context, &output.cidr), &found).await?;
+    }
+    Ok(())
 }
 
 /// Deletes what is ours and the spec doesn't mention, in the order AWS allows; in a plan only names it.

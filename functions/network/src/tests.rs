@@ -362,7 +362,7 @@ async fn an_endpoint_that_is_pending_is_waited_for_only_when_asked_again() {
 }
 
 #[tokio::test]
-async fn what_drifted_is_planned_field_by_field_and_put_back() {
+async fn what_drifted_is_planned_field_by_field_and_put_back_and_closed_at_the_end() {
     let mut world = World::standing();
     world.subnets[0] = subnet("public", "10.0.0.0/20", false);
     world.tables[1] =
@@ -391,8 +391,14 @@ async fn what_drifted_is_planned_field_by_field_and_put_back() {
     let close = mock!(Client::revoke_security_group_ingress)
         .match_requests(|request| request.security_group_rule_ids() == ["sgr-22"])
         .then_output(|| RevokeSecurityGroupIngressOutput::builder().build());
-    ensure(&client(world, &[&subnet, &route, &close]), &again()).await.expect("an answer");
-    assert_eq!((subnet.num_calls(), route.num_calls(), close.num_calls()), (1, 1, 1));
+    let ec2 = client(world, &[&subnet, &route, &close]);
+    ensure(&ec2, &again()).await.expect("an answer");
+    assert_eq!((subnet.num_calls(), route.num_calls(), close.num_calls()), (1, 1, 0));
+    let cidr = "10.0.0.0/16".to_owned();
+    let outputs =
+        Outputs { network: Some(NetworkOutput { cidr, ..NetworkOutput::default() }), ..Outputs::default() };
+    prune(&ec2, &Context { outputs, ..context(Operation::Prune) }).await.expect("an answer");
+    assert_eq!(close.num_calls(), 1);
 }
 
 #[tokio::test]

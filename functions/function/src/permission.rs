@@ -21,7 +21,7 @@ const ACTION: &str = "lambda:InvokeFunction";
 
 /// The ARNs of the target groups that call the function, by statement id.
 pub(crate) fn wanted(context: &Context, key: &str) -> BTreeMap<String, String> {
-    let target = format!("function-{key}");
+    let target = format!("function.{key}");
     let balancers = context.outputs.load_balancers.iter();
     balancers
         .filter_map(|(name, balancer)| {

@@ -594,7 +594,7 @@ async fn an_image_elsewhere_is_not_looked_up_and_told_by_its_name() {
 #[tokio::test]
 async fn the_balancers_whose_target_it_is_may_call_it_and_no_others_of_ours() {
     let mut context = context(Operation::Plan);
-    for (name, key) in [("front", "function-index"), ("other", "app-80"), ("moved", "function-index")] {
+    for (name, key) in [("front", "function.index"), ("other", "app"), ("moved", "function.index")] {
         let targets = [(key.to_owned(), format!("arn:{name}"))].into();
         let balancer = LoadBalancerOutput { targets, ..LoadBalancerOutput::default() };
         context.outputs.load_balancers.insert(name.into(), balancer);

@@ -261,7 +261,24 @@ fn output(
 }
 
 async fn prune(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(elb, ec2, context).await?))
+    let changes = delete_dropped(elb, ec2, context).await?;
+    // Of an environment that goes no network is known, and nothing stays open.
+    if context.outputs.network.is_some() {
+        for wanted in wanted(context)? {
+            close(elb, ec2, context, &wanted).await?;
+        }
+    }
+    Ok(Answer::changed(changes))
+}
+
+/// Closes the ports on which a balancer no longer listens, and those by which it no longer reaches services.
+async fn close(elb: &Elb, ec2: &Ec2, context: &Context, wanted: &Wanted) -> Result<()> {
+    let groups = match &wanted.own {
+        None => balancer::existing(elb, context, wanted).await?.security_groups.unwrap_or_default(),
+        Some(own) => security_group::close(ec2, context, &own.group).await?.into_iter().collect(),
+    };
+    let (services, reach) = (&wanted.services_group, wanted.reach(&groups));
+    security_group::close_rules(ec2, context, services, &wanted.reach_prefix(), &reach).await
 }
 
 /// What the spec asks for, by what it is found by.

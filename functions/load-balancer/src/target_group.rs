@@ -16,7 +16,7 @@ use crate::balancer::{self, Identity};
 /// What the spec asks for.
 pub(crate) struct Wanted {
     pub(crate) address: String,
-    /// `<service>-<port>`, or `function-<function>`.
+    /// See [`Target::word`].
     pub(crate) word: String,
     pub(crate) name: String,
     /// What receives; none of it for a function.
@@ -27,6 +27,7 @@ pub(crate) struct Wanted {
 /// How tasks receive what a balancer sends, and are checked.
 struct Receives {
     vpc: String,
+    /// The port of a target that is registered without one, which ECS never does.
     port: u16,
     protocol: ProtocolEnum,
     /// An address for tasks that have one of their own, else an instance and a port of it.
@@ -68,7 +69,7 @@ impl Receives {
 
     /// What stays as it was when the group was made.
     fn immutable(&self) -> String {
-        format!("{} {} {} {}", self.protocol.as_str(), self.port, self.kind.as_str(), self.vpc)
+        format!("{} {} {}", self.protocol.as_str(), self.kind.as_str(), self.vpc)
     }
 
     /// How the group tells whether a target is well.
@@ -85,9 +86,10 @@ impl Receives {
     }
 }
 
-/// Port, protocol, kind of target and VPC stay what they were when a target group was made, and so does the
-/// balancer it hangs on while that stands, so they are part of its name: a changed one is a new group, and the old
-/// one goes when nothing uses it.
+/// Protocol, kind of target and VPC stay what they were when a target group was made, and so does the balancer it
+/// hangs on while that stands, so they are part of its name: a changed one is a new group, and the old one goes when
+/// nothing uses it. A container's port is no part of it: ECS registers each target with its own, so that old and new
+/// tasks can be in one group.
 pub(crate) fn wanted(context: &Context, balancer: &str, identity: &Identity, vpc: &str) -> Vec<Wanted> {
     let of = |target: Target| {
         let word = target.word();
@@ -95,9 +97,9 @@ pub(crate) fn wanted(context: &Context, balancer: &str, identity: &Identity, vpc
             .service()
             .map(|(service, port)| Receives::new(&context.spec.services[service], port, target.http, vpc));
         let immutable = receives.as_ref().map_or_else(|| "lambda".to_owned(), Receives::immutable);
-        let immutable = format!("{immutable} {balancer} {}", identity.immutable());
+        let immutable = format!("{immutable} {balancer} {word} {}", identity.immutable());
         Wanted {
-            name: name_of(&context.run.environment, &word, 32, &immutable),
+            name: name_of(&context.run.environment, &word.replace('.', "-"), 32, &immutable),
             receives,
             tags: context.tags(&target.address()),
             address: target.address(),
@@ -114,7 +116,7 @@ pub(crate) struct Found {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
-/// The ARNs by `<service>-<port>`.
+/// The ARNs by [`Target::word`].
 pub(crate) async fn ensure(
     elb: &Client,
     context: &Context,

@@ -108,7 +108,7 @@ fn tags() -> Mocked {
             let address = if ["arn:inner", "arn:public"].contains(&arn.as_str()) {
                 ADDRESS
             } else {
-                "loadBalancers.inner.targets.app-8080"
+                "loadBalancers.inner.targets.app"
             };
             let tags = Some(balancer::tag_list(&owner.tags(address)));
             TagDescription::builder().resource_arn(arn).set_tags(tags).build()
@@ -228,7 +228,7 @@ async fn what_is_missing_is_created_with_our_tags_and_nothing_is_waited_for() {
     )
     .await
     .expect("an answer");
-    assert_eq!(answer.output["inner"]["targets"]["app-8080"], "arn:app");
+    assert_eq!(answer.output["inner"]["targets"]["app"], "arn:app");
     assert_eq!(
         (balancer.num_calls(), unfiltered.num_calls(), group.num_calls(), open.num_calls()),
         (1, 1, 1, 1)
@@ -249,7 +249,7 @@ async fn what_matches_is_left_alone_and_planned_as_nothing() {
 }
 
 #[tokio::test]
-async fn what_drifted_is_planned_field_by_field_and_put_back() {
+async fn what_drifted_is_planned_field_by_field_and_put_back_and_closed_at_the_end() {
     let elsewhere = vec![AvailabilityZone::builder().subnet_id("subnet-a").build()];
     let drifted = balancer().set_availability_zones(Some(elsewhere)).build();
     let statuses = Matcher::builder().http_code("200-399").build();
@@ -271,9 +271,9 @@ async fn what_drifted_is_planned_field_by_field_and_put_back() {
         [
             "loadBalancers.inner.group ingress.22 from 0.0.0.0/0",
             "loadBalancers.inner subnets",
-            "loadBalancers.inner.targets.app-8080 health.path",
-            "loadBalancers.inner.targets.app-8080 health.port",
-            "loadBalancers.inner.targets.app-8080 health.status"
+            "loadBalancers.inner.targets.app health.path",
+            "loadBalancers.inner.targets.app health.port",
+            "loadBalancers.inner.targets.app health.status"
         ]
     );
 
@@ -291,7 +291,9 @@ async fn what_drifted_is_planned_field_by_field_and_put_back() {
     let elb = elb(&[&balancers, &targets, &tags, &subnets, &check]);
     let ec2 = ec2(&[&groups(true), &own, &ours, &close]);
     ensure(&elb, &ec2, &context(Operation::Ensure)).await.expect("an answer");
-    assert_eq!((subnets.num_calls(), check.num_calls(), close.num_calls()), (1, 1, 1));
+    assert_eq!((subnets.num_calls(), check.num_calls(), close.num_calls()), (1, 1, 0));
+    prune(&elb, &ec2, &context(Operation::Prune)).await.expect("an answer");
+    assert_eq!(close.num_calls(), 1);
 }
 
 #[tokio::test]
@@ -488,7 +490,7 @@ loadBalancers:
         [&absent_balancer, &absent, &create]
     );
     let arns = target_group::ensure(&elb, &context, &wanted.targets).await.expect("target groups");
-    assert_eq!(arns, [("function-index".to_owned(), "arn:index".to_owned())].into());
+    assert_eq!(arns, [("function.index".to_owned(), "arn:index".to_owned())].into());
 }
 
 /// The first balancer of a spec, as it is wanted.
@@ -599,7 +601,7 @@ fn their_tags() -> Mocked {
     mock!(Elb::describe_tags).then_compute_output(move |request| {
         let description = |arn: &String| {
             let tags = match arn.as_str() {
-                "arn:app" => balancer::tag_list(&owner.tags("loadBalancers.shared.targets.app-8080")),
+                "arn:app" => balancer::tag_list(&owner.tags("loadBalancers.shared.targets.app")),
                 _ => {
                     vec![aws_sdk_elasticloadbalancingv2::types::Tag::builder().key("team").value("x").build()]
                 }
@@ -638,7 +640,7 @@ async fn an_existing_balancer_is_used_as_it_is_and_let_in_by_its_own_groups() {
     let answer = ensure(&elb, &ec2(&[&no_rules(), &first, &second]), &theirs(Operation::Ensure)).await;
     let output = answer.expect("an answer").output["shared"].clone();
     assert_eq!((&output["arn"], &output["host"]), (&"arn:company".into(), &"company.example".into()));
-    assert_eq!(output["targets"]["app-8080"], "arn:app");
+    assert_eq!(output["targets"]["app"], "arn:app");
     assert_eq!((create.num_calls(), first.num_calls(), second.num_calls()), (1, 1, 1));
 }
 
@@ -667,7 +669,7 @@ async fn planned(found: Option<LoadBalancer>, tags: &Mocked) -> Result<Answer> {
 async fn the_plan_of_an_existing_balancer_names_its_targets_and_the_way_to_them() {
     let answer = planned(Some(company().build()), &their_tags()).await.expect("an answer");
     let told: Vec<_> = answer.changes.iter().map(|change| change.address.as_str()).collect();
-    assert_eq!(told, ["loadBalancers.shared.reach", "loadBalancers.shared.targets.app-8080"]);
+    assert_eq!(told, ["loadBalancers.shared.reach", "loadBalancers.shared.targets.app"]);
     assert_eq!(answer.output["shared"]["arn"], "arn:company");
 }
 
@@ -703,6 +705,7 @@ async fn of_a_dropped_existing_balancer_only_what_is_ours_goes() {
     let targets = mock!(Elb::describe_target_groups)
         .then_output(|| DescribeTargetGroupsOutput::builder().target_groups(target_group().build()).build());
     let reach = rule("sgr-reach", "sg-services", 8080)
+        .referenced_group_info(ReferencedSecurityGroup::builder().group_id("sg-their").build())
         .set_tags(Some(ec2_tags("loadBalancers.shared.reach.8080")))
         .build();
     let rules = mock!(Ec2::describe_security_group_rules).then_output(move || {

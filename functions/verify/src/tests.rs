@@ -40,7 +40,7 @@ fn context() -> Context {
 }
 
 fn of(spec: &str) -> Context {
-    let targets = [("app-80".to_owned(), "arn:app".to_owned())].into();
+    let targets = [("app".to_owned(), "arn:app".to_owned())].into();
     let output = LoadBalancerOutput { targets, ..LoadBalancerOutput::default() };
     let outputs = Outputs { load_balancers: [("inner".to_owned(), output)].into(), ..Outputs::default() };
     step::test::context(Operation::Ensure, spec::parse(spec, None).expect("a spec"), outputs)

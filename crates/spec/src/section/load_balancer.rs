@@ -147,21 +147,25 @@ pub enum Receiver {
         name: String,
         /// The container's port.
         port: u16,
+        /// Whether the reference says the port; the service's first one where it doesn't.
+        said: bool,
     },
     /// A function, by its name in the spec.
     Function(String),
 }
 
 impl Target {
-    /// What tells it from the balancer's others: `app-80`, `function-index`.
+    /// What tells it from the balancer's others: `app`, `app.9090` where the reference says the port, or
+    /// `function.index`. A service whose first port changes keeps its target group.
     pub fn word(&self) -> String {
         match &self.receiver {
-            Receiver::Service { name, port } => format!("{name}-{port}"),
-            Receiver::Function(name) => format!("function-{name}"),
+            Receiver::Service { name, port, said: true } => format!("{name}.{port}"),
+            Receiver::Service { name, said: false, .. } => name.clone(),
+            Receiver::Function(name) => format!("function.{name}"),
         }
     }
 
-    /// The target group's address: `loadBalancers.internal.targets.app-80`.
+    /// The target group's address: `loadBalancers.internal.targets.app`.
     pub fn address(&self) -> String {
         format!("loadBalancers.{}.targets.{}", self.balancer, self.word())
     }
@@ -169,7 +173,7 @@ impl Target {
     /// The service, and its port, that answers; none if a function does.
     pub fn service(&self) -> Option<(&str, u16)> {
         match &self.receiver {
-            Receiver::Service { name, port } => Some((name, *port)),
+            Receiver::Service { name, port, .. } => Some((name, *port)),
             Receiver::Function(_) => None,
         }
     }
@@ -186,7 +190,7 @@ impl Target {
                     [port] => port.parse().ok().filter(|port| ports.contains(port))?,
                     _ => return None,
                 };
-                Receiver::Service { name: name.clone(), port }
+                Receiver::Service { name: name.clone(), port, said: !attribute.is_empty() }
             }
             Section::Functions if spec.functions.contains_key(name) => Receiver::Function(name.clone()),
             _ => return None,

@@ -220,7 +220,7 @@ fn implied(action: &str) -> bool {
 /// The code of a function, and of the crates that make calls for it.
 fn sources(folder: &str) -> String {
     let manifest = file(&format!("functions/{folder}/Cargo.toml"));
-    let shared = ["lock", "security-group", "task"].into_iter();
+    let shared = ["lock", "security-group", "task", "traffic"].into_iter();
     let shared = shared.filter(|name| manifest.contains(&format!("\n{name}.workspace")));
     let folders = shared.map(|name| format!("crates/{name}/src")).chain([format!("functions/{folder}/src")]);
     folders

@@ -9,7 +9,7 @@ use aws_sdk_apigateway::{
 };
 use step::{Context, Doing, Error, Field, Result, compare, digits, missing_tags};
 
-use crate::{Wanted, rest::Route, tag};
+use crate::{Behind, Wanted, rest::Route, tag};
 
 /// What a deployment's description says, so that the same routes are deployed once: a hash of them.
 pub(crate) fn description(routes: &[Route]) -> String {
@@ -18,9 +18,10 @@ pub(crate) fn description(routes: &[Route]) -> String {
     format!("plinth {}", digits(&routes.join("\n"), 16))
 }
 
-/// The stage, serving the routes as they now are.
+/// The stage, serving the routes as they now are. One that serves others goes on until who answers these is steady.
 pub(crate) async fn ensure(
     api: &Client,
+    behind: &Behind,
     context: &Context,
     id: &str,
     wanted: &Wanted,
@@ -30,6 +31,11 @@ pub(crate) async fn ensure(
     let stage = find(api, id, &wanted.stage).await?;
     let served = stage.as_ref().and_then(|stage| stage.deployment_id.clone());
     if deployed(api, id, served.as_deref()).await?.as_ref() != Some(&description) {
+        if served.is_some()
+            && let Some(lacks) = lacks(behind, context, wanted).await?
+        {
+            return Err(traffic::wait(context, &wanted.stage_address(), &lacks));
+        }
         let deployment = deploy(api, id, &description).await?;
         match &stage {
             None => create(api, id, wanted, &deployment).await?,
@@ -42,6 +48,16 @@ pub(crate) async fn ensure(
         tag::ensure(api, context, &path, &tags(&stage), &wanted.stage_tags).await?;
     }
     Ok(())
+}
+
+async fn lacks(behind: &Behind, context: &Context, wanted: &Wanted) -> Result<Option<String>> {
+    for (target, group) in &wanted.targets {
+        let lacks = traffic::lacks(&behind.ecs, &behind.elb, context, target, group).await?;
+        if lacks.is_some() {
+            return Ok(lacks);
+        }
+    }
+    Ok(None)
 }
 
 /// What `ensure` would change of a stage that is there; none if there isn't one.
@@ -121,19 +137,19 @@ async fn delete_old(api: &Client, id: &str, current: &str) -> Result<()> {
     Ok(())
 }
 
-/// The names of our stages but for the wanted one.
+/// The names of our stages but for this one.
 pub(crate) async fn other_stages(
     api: &Client,
     context: &Context,
     id: &str,
-    wanted: &Wanted,
+    wanted: &str,
 ) -> Result<Vec<String>> {
     let stages = api.get_stages().rest_api_id(id).send().await;
     let stages = stages.doing(|| format!("listing the stages of REST API ({id})"))?;
     let other = |stage: Stage| {
         let tags: BTreeMap<String, String> = stage.tags.unwrap_or_default().into_iter().collect();
         context.owner().address(&tags)?;
-        stage.stage_name.filter(|name| *name != wanted.stage)
+        stage.stage_name.filter(|name| name != wanted)
     };
     Ok(stages.item.unwrap_or_default().into_iter().filter_map(other).collect())
 }
@@ -142,7 +158,7 @@ pub(crate) async fn delete_other_stages(
     api: &Client,
     context: &Context,
     id: &str,
-    wanted: &Wanted,
+    wanted: &str,
 ) -> Result<()> {
     for name in other_stages(api, context, id, wanted).await? {
         let deleted = api.delete_stage().rest_api_id(id).stage_name(&name).send().await;

@@ -2,6 +2,9 @@
 //!
 //! Ours is a link, an API, a stage, a plan or a key that carries the owner's tags; each has them from
 //! the call that creates it on. Resources, methods and deployments are owned through their API.
+//!
+//! Nothing that serves is cut: a stage goes on serving its deployment until the services that the next one leads to are
+//! steady, and a stage or a link that another took the place of goes with `prune`.
 
 mod deployment;
 mod link;
@@ -14,8 +17,9 @@ mod usage_plan;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_apigateway::Client;
+use aws_sdk_ecs::Client as Ecs;
 use aws_sdk_elasticloadbalancingv2::Client as Elb;
-use spec::{Api, Balancer, Listener};
+use spec::{Api, Balancer, Listener, Target};
 use step::{Answer, ApiOutput, Change, Context, Error, Field, Operation, Result, UNKNOWN, side_by_side};
 
 use rest::Route;
@@ -25,9 +29,18 @@ pub async fn handle(context: Context) -> Result<Answer> {
     let api = Client::new(&context.aws);
     match context.operation {
         Operation::Plan => plan(&api, &context).await,
-        Operation::Ensure => ensure(&api, &Elb::new(&context.aws), &context).await,
+        Operation::Ensure => {
+            let behind = Behind { ecs: Ecs::new(&context.aws), elb: Elb::new(&context.aws) };
+            ensure(&api, &behind, &context).await
+        }
         Operation::Prune => prune(&api, &context).await,
     }
+}
+
+/// How what stands behind an API is looked at.
+struct Behind {
+    ecs: Ecs,
+    elb: Elb,
 }
 
 /// What the spec asks for.
@@ -44,6 +57,8 @@ struct Wanted {
     balancer: String,
     /// The URI of each route, by `GET /path`.
     routes: BTreeMap<String, String>,
+    /// Who answers behind the balancer, with their target groups.
+    targets: BTreeMap<Target, String>,
     usage_plan: Option<usage_plan::Wanted>,
 }
 
@@ -92,6 +107,12 @@ fn wanted_one(context: &Context, key: &str, api: &Api) -> Result<Wanted> {
         let path = word.split_once(' ').map_or("/", |(_, path)| path.trim());
         Ok((word.clone(), format!("http://{}{port}{path}", output.host)))
     };
+    let target = |route: &spec::Route| {
+        let to = listener(balancer, route.listener.as_ref())?.default.as_ref()?;
+        let target = Target::of(&context.spec, &named, to)?;
+        let group = output.targets.get(&target.word())?.clone();
+        Some((target, group))
+    };
     Ok(Wanted {
         key: key.to_owned(),
         name: context.name(api.name.as_ref(), key, 255),
@@ -102,6 +123,7 @@ fn wanted_one(context: &Context, key: &str, api: &Api) -> Result<Wanted> {
         link_tags: context.tags(&format!("{address}.link")),
         balancer: output.arn.clone(),
         routes: api.routes.iter().map(uri).collect::<Result<_>>()?,
+        targets: api.routes.values().filter_map(target).collect(),
         usage_plan: api.usage_plan.as_ref().map(|plan| usage_plan::wanted(context, key, plan)),
         address,
     })
@@ -115,30 +137,28 @@ fn listener<'a>(balancer: &'a Balancer, name: Option<&String>) -> Option<&'a Lis
     }
 }
 
-async fn ensure(api: &Client, elb: &Elb, context: &Context) -> Result<Answer> {
+async fn ensure(api: &Client, behind: &Behind, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
-    let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(api, elb, context, wanted))).await?;
+    let outputs = side_by_side(wanted.iter().map(|wanted| ensure_one(api, behind, context, wanted))).await?;
     Answer::new(BTreeMap::from_iter(outputs), Vec::new())
 }
 
 async fn ensure_one(
     api: &Client,
-    elb: &Elb,
+    behind: &Behind,
     context: &Context,
     wanted: &Wanted,
 ) -> Result<(String, ApiOutput)> {
     let id = rest::ensure(api, context, wanted).await?;
-    let link = link::ensure(api, elb, context, wanted).await?;
+    let link = link::ensure(api, &behind.elb, context, wanted).await?;
     link::ready(api, context, &link, wanted).await?;
     let routes = wanted.routes(&link.id);
     rest::ensure_routes(api, &id, &routes).await?;
-    deployment::ensure(api, context, &id, wanted, &routes).await?;
+    deployment::ensure(api, behind, context, &id, wanted, &routes).await?;
     let key = match &wanted.usage_plan {
         None => None,
         Some(plan) => Some(usage_plan::ensure(api, context, plan, (&id, &wanted.stage)).await?),
     };
-    // A stage that a plan was for goes once the plan is for another.
-    deployment::delete_other_stages(api, context, &id, wanted).await?;
     Ok((wanted.key.clone(), output(context, wanted, Some(&id), key)))
 }
 
@@ -170,7 +190,7 @@ async fn plan(api: &Client, context: &Context) -> Result<Answer> {
         changes.extend(plan_stage(api, found.map(|found| &found.id), &wanted, &routes).await?);
         let id = found.map(|found| found.id.as_str());
         if let Some(id) = id {
-            let others = deployment::other_stages(api, context, id, &wanted).await?;
+            let others = deployment::other_stages(api, context, id, &wanted.stage).await?;
             changes
                 .extend(others.iter().map(|name| Change::delete(wanted.stage_address()).with("name", name)));
         }
@@ -232,6 +252,12 @@ async fn plan_usage(
 }
 
 async fn prune(api: &Client, context: &Context) -> Result<Answer> {
+    let apis = rest::ours(api, context).await?;
+    for (key, wanted) in &context.spec.apis {
+        if let Some(found) = rest::find(&apis, &format!("apis.{key}")) {
+            deployment::delete_other_stages(api, context, &found.id, &wanted.stage).await?;
+        }
+    }
     Ok(Answer::changed(delete_dropped(api, context).await?))
 }
 

@@ -40,6 +40,7 @@ use aws_sdk_apigateway::{
         VpcLinkStatus,
     },
 };
+use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
 use aws_sdk_elasticloadbalancingv2::{
     operation::describe_load_balancers::DescribeLoadBalancersOutput,
     types::{LoadBalancer, LoadBalancerState, LoadBalancerStateEnum},
@@ -219,7 +220,7 @@ fn client(world: World, writes: &[&Rule]) -> Client {
 }
 
 /// The balancer in this state.
-fn balancer(state: LoadBalancerStateEnum) -> Elb {
+fn balancer(state: LoadBalancerStateEnum) -> Behind {
     let described = mock!(Elb::describe_load_balancers)
         .match_requests(|request| request.load_balancer_arns() == ["arn:inner"])
         .then_output(move || {
@@ -227,12 +228,20 @@ fn balancer(state: LoadBalancerStateEnum) -> Elb {
             let balancer = LoadBalancer::builder().load_balancer_name("demo-inner").state(state).build();
             DescribeLoadBalancersOutput::builder().load_balancers(balancer).build()
         });
-    mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [&described])
+    behind(&[&described], &[])
+}
+
+/// Clients that refuse every call for which there is no rule.
+fn behind(elb: &[&Rule], ecs: &[&Rule]) -> Behind {
+    Behind {
+        elb: mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, elb),
+        ecs: mock_client!(aws_sdk_ecs, RuleMode::MatchAny, ecs),
+    }
 }
 
 /// A balancer that nobody may ask about.
-fn unasked() -> Elb {
-    mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [])
+fn unasked() -> Behind {
+    behind(&[], &[])
 }
 
 #[tokio::test]
@@ -354,6 +363,20 @@ async fn a_stage_that_serves_other_routes_is_deployed_anew() {
 }
 
 #[tokio::test]
+async fn a_stage_serves_what_it_did_until_the_service_behind_the_other_routes_is_steady() {
+    let world = World { deployed: "before".to_owned(), ..World::standing() };
+    let mut context = context(Operation::Ensure);
+    let output = context.outputs.load_balancers.get_mut("inner").expect("a balancer");
+    output.targets.insert("app".to_owned(), "arn:app".to_owned());
+    let absent = mock!(Ecs::describe_services).then_output(|| DescribeServicesOutput::builder().build());
+    let error = ensure(&client(world, &[]), &behind(&[], &[&absent]), &context).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "apis.qa.stage waits for its new target: ECS service (demo-app) isn't there yet"
+    );
+}
+
+#[tokio::test]
 async fn what_was_dropped_is_planned_and_deleted_and_its_link_waited_for() {
     let off = mock!(Client::update_usage_plan)
         .match_requests(|request| request.patch_operations()[0].value() == Some("api:live"))
@@ -417,7 +440,7 @@ async fn a_rest_api_that_a_lost_answer_doubled_is_deleted_and_the_oldest_is_kept
 }
 
 #[tokio::test]
-async fn a_stage_by_an_earlier_name_is_planned_and_deleted_after_its_plan_has_left_it() {
+async fn a_stage_by_an_earlier_name_is_planned_and_goes_at_the_end() {
     let mut world = World::standing();
     let old = Stage::builder().stage_name("old").set_tags(Some(tags("apis.qa.stage"))).build();
     world.stages = vec![old];
@@ -426,7 +449,10 @@ async fn a_stage_by_an_earlier_name_is_planned_and_deleted_after_its_plan_has_le
     let delete = mock!(Client::delete_stage)
         .match_requests(|request| request.stage_name() == Some("old"))
         .then_output(|| DeleteStageOutput::builder().build());
-    ensure(&client(world, &[&delete]), &unasked(), &context(Operation::Ensure)).await.expect("an answer");
+    let api = client(world, &[&delete]);
+    ensure(&api, &unasked(), &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(delete.num_calls(), 0);
+    prune(&api, &context(Operation::Prune)).await.expect("an answer");
     assert_eq!(delete.num_calls(), 1);
 }
 

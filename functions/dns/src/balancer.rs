@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::{
     Client,
-    types::{LoadBalancer, LoadBalancerState, LoadBalancerStateEnum, TargetHealthStateEnum},
+    types::{LoadBalancer, LoadBalancerState, LoadBalancerStateEnum},
 };
-use spec::{Section, Service, Text};
+use spec::{Section, Text};
 use step::{Context, Doing, Result, UNKNOWN};
 
-use crate::record::Value;
+use crate::{Behind, record::Value};
 
 /// How many balancers one call describes.
 /// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancers.html>
@@ -53,35 +53,25 @@ pub(crate) async fn find(elb: &Client, context: &Context) -> Result<BTreeMap<Str
 }
 
 /// What a balancer lacks to take the place of the one that a record leads to: it isn't active, or a service behind it
-/// has no healthy target yet. Of a paused environment nothing is well.
-pub(crate) async fn lacks(elb: &Client, context: &Context, name: &str) -> Result<Option<String>> {
+/// isn't steady there yet. Of a paused environment nothing is.
+pub(crate) async fn lacks(behind: &Behind, context: &Context, name: &str) -> Result<Option<String>> {
     if context.run.paused {
         return Ok(None);
     }
     let what = format!("loadBalancers.{name}");
     let output = context.known(context.outputs.load_balancers.get(name), &what)?;
-    let described = elb.describe_load_balancers().load_balancer_arns(&output.arn).send().await;
+    let described = behind.elb.describe_load_balancers().load_balancer_arns(&output.arn).send().await;
     let described = described.doing(|| format!("describing {what}"))?;
     let state = described.load_balancers().first().and_then(LoadBalancer::state);
     if state.and_then(LoadBalancerState::code) != Some(&LoadBalancerStateEnum::Active) {
         return Ok(Some(format!("{what} isn't active")));
     }
     for target in spec::targets(&context.spec).iter().filter(|target| target.balancer == name) {
-        let Some((service, _)) = target.service() else { continue };
-        let group = output.targets.get(&target.word()).filter(|_| runs(&context.spec.services[service]));
-        let Some(group) = group else { continue };
-        let described = elb.describe_target_health().target_group_arn(group).send().await;
-        let described = described.doing(|| format!("asking for the health of {}", target.address()))?;
-        let mut targets =
-            described.target_health_descriptions().iter().filter_map(|found| found.target_health());
-        if !targets.any(|health| health.state() == Some(&TargetHealthStateEnum::Healthy)) {
-            return Ok(Some(format!("{} has no healthy target", target.address())));
+        let Some(group) = output.targets.get(&target.word()) else { continue };
+        let lacks = traffic::lacks(&behind.ecs, &behind.elb, context, target, group).await?;
+        if lacks.is_some() {
+            return Ok(lacks);
         }
     }
     Ok(None)
-}
-
-/// Whether a service has tasks at all.
-fn runs(service: &Service) -> bool {
-    service.scale.as_ref().map_or(service.desired, |scale| scale.min) > 0
 }

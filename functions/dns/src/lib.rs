@@ -16,6 +16,7 @@ mod zone;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_ecs::Client as Ecs;
 use aws_sdk_elasticloadbalancingv2::Client as Elb;
 use aws_sdk_route53::Client as Route53;
 use record::{Names, Value};
@@ -35,12 +36,18 @@ const NEEDS: [&str; 1] = ["network"];
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
     let route53 = Route53::new(&context.aws);
-    let elb = Elb::new(&context.aws);
+    let behind = Behind { elb: Elb::new(&context.aws), ecs: Ecs::new(&context.aws) };
     match context.operation {
-        Operation::Plan => plan(&route53, &elb, &context).await,
-        Operation::Ensure => ensure(&route53, &elb, &context).await,
+        Operation::Plan => plan(&route53, &behind, &context).await,
+        Operation::Ensure => ensure(&route53, &behind, &context).await,
         Operation::Prune => prune(&route53, &context).await,
     }
+}
+
+/// How what stands behind a record is looked at.
+struct Behind {
+    elb: Elb,
+    ecs: Ecs,
 }
 
 /// What the spec asks for.
@@ -53,8 +60,8 @@ struct Wanted {
     tags: BTreeMap<String, String>,
 }
 
-async fn wanted(elb: &Elb, context: &Context) -> Result<Vec<Wanted>> {
-    let balancers = balancer::find(elb, context).await?;
+async fn wanted(behind: &Behind, context: &Context) -> Result<Vec<Wanted>> {
+    let balancers = balancer::find(&behind.elb, context).await?;
     let zones = context.spec.dns.iter();
     zones.map(|(name, zone)| wanted_one(context, &balancers, name, zone)).collect()
 }
@@ -130,23 +137,24 @@ fn plain(name: &str) -> String {
     name.trim_end_matches('.').to_lowercase().replace("\\052", "*")
 }
 
-async fn ensure(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answer> {
+async fn ensure(route53: &Route53, behind: &Behind, context: &Context) -> Result<Answer> {
     if context.spec.dns.is_empty() {
         return Ok(Answer::default());
     }
-    let mut wanted = wanted(elb, context).await?;
+    let mut wanted = wanted(behind, context).await?;
     wanted.retain(|wanted| context.state != READY || !wanted.records.is_empty());
     if wanted.is_empty() {
         return Ok(Answer::default());
     }
     let zones = zone::list(route53).await?;
-    side_by_side(wanted.into_iter().map(|wanted| ensure_one(route53, elb, context, &zones, wanted))).await?;
+    side_by_side(wanted.into_iter().map(|wanted| ensure_one(route53, behind, context, &zones, wanted)))
+        .await?;
     Ok(Answer::default())
 }
 
 async fn ensure_one(
     route53: &Route53,
-    elb: &Elb,
+    behind: &Behind,
     context: &Context,
     zones: &[Zone],
     mut wanted: Wanted,
@@ -158,7 +166,7 @@ async fn ensure_one(
     let moving: BTreeSet<String> = moving.filter_map(|record| record.balancer.clone()).collect();
     let mut lacking = BTreeMap::new();
     for name in moving {
-        lacking.extend(balancer::lacks(elb, context, &name).await?.map(|lack| (name, lack)));
+        lacking.extend(balancer::lacks(behind, context, &name).await?.map(|lack| (name, lack)));
     }
     let waits =
         |record: &record::Wanted| record.balancer.as_ref().is_some_and(|name| lacking.contains_key(name));
@@ -175,8 +183,8 @@ async fn ensure_one(
     }
 }
 
-async fn plan(route53: &Route53, elb: &Elb, context: &Context) -> Result<Answer> {
-    let wanted = wanted(elb, context).await?;
+async fn plan(route53: &Route53, behind: &Behind, context: &Context) -> Result<Answer> {
+    let wanted = wanted(behind, context).await?;
     let places = look(route53, context).await?;
     let first = context.state != READY;
     let mut changes = if first { delete_dropped(route53, context, &places).await? } else { Vec::new() };

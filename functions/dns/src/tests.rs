@@ -1,3 +1,7 @@
+use aws_sdk_ecs::{
+    operation::describe_services::DescribeServicesOutput,
+    types::{Deployment, DeploymentRolloutState, Service},
+};
 use aws_sdk_elasticloadbalancingv2::{
     operation::{
         describe_load_balancers::DescribeLoadBalancersOutput,
@@ -64,7 +68,7 @@ const WEB: &[Spoken] =
     &[("example.com", false, &[("@", "${loadBalancers.web}"), ("*", "${loadBalancers.web}")])];
 const INSIDE: &[Spoken] = &[("demo.internal", true, &[])];
 
-fn elb() -> Elb {
+fn behind() -> Behind {
     let balancer = LoadBalancer::builder()
         .load_balancer_arn(BALANCER)
         .dns_name("Demo-web-1.us-east-1.elb.amazonaws.com")
@@ -72,7 +76,20 @@ fn elb() -> Elb {
     let described = mock!(Elb::describe_load_balancers).then_output(move || {
         DescribeLoadBalancersOutput::builder().load_balancers(balancer.clone().build()).build()
     });
-    mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, &[&described])
+    let elb = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, &[&described]);
+    Behind { elb, ecs: mock_client!(aws_sdk_ecs, RuleMode::MatchAny, &[]) }
+}
+
+/// ECS's answer for a service that runs its one task in this target group.
+fn steady(group: &'static str) -> Rule {
+    mock!(Ecs::describe_services).then_output(move || {
+        let used = aws_sdk_ecs::types::LoadBalancer::builder().target_group_arn(group).build();
+        let completed = Deployment::builder().status("PRIMARY");
+        let completed = completed.rollout_state(DeploymentRolloutState::Completed).build();
+        let service = Service::builder().status("ACTIVE").desired_count(1).running_count(1);
+        let service = service.load_balancers(used).deployments(completed).build();
+        DescribeServicesOutput::builder().services(service).build()
+    })
 }
 
 fn route53(rules: &[Rule]) -> Route53 {
@@ -184,7 +201,7 @@ fn fields(answer: &Answer) -> Vec<(&str, Vec<&str>)> {
 }
 
 async fn planned(rules: &[Rule], context: &Context) -> Result<Answer> {
-    plan(&route53(rules), &elb(), context).await
+    plan(&route53(rules), &behind(), context).await
 }
 
 #[tokio::test]
@@ -205,7 +222,7 @@ async fn a_missing_record_is_created_with_its_proof_and_waited_for() {
     let create = Change::create("dns.example.com.app").with("value", "CNAME other.example.org");
     assert_eq!(found.changes, [create]);
     assert_eq!(rules[2].num_calls(), 0);
-    let error = ensure(&route53(&rules), &elb(), &context(Operation::Ensure, APP)).await.unwrap_err();
+    let error = ensure(&route53(&rules), &behind(), &context(Operation::Ensure, APP)).await.unwrap_err();
     assert_eq!(error.kind(), "NotReadySoon");
     assert_eq!(rules[2].num_calls(), 1);
 }
@@ -217,13 +234,13 @@ async fn a_change_that_has_spread_at_once_isnt_waited_for() {
         records(Vec::new()),
         mock!(Route53::change_resource_record_sets).then_output(|| answered(ChangeStatus::Insync)),
     ];
-    ensure(&route53(&rules), &elb(), &context(Operation::Ensure, APP)).await.expect("an answer");
+    ensure(&route53(&rules), &behind(), &context(Operation::Ensure, APP)).await.expect("an answer");
 }
 
 #[tokio::test]
 async fn a_record_that_matches_is_left_alone_and_planned_as_nothing() {
     let rules = [public(), records(standing(3600))];
-    ensure(&route53(&rules), &elb(), &context(Operation::Ensure, APP)).await.expect("an answer");
+    ensure(&route53(&rules), &behind(), &context(Operation::Ensure, APP)).await.expect("an answer");
     assert_eq!(planned(&rules, &context(Operation::Plan, APP)).await.expect("an answer").changes, []);
 }
 
@@ -233,7 +250,7 @@ async fn a_later_pass_waits_a_minute_for_what_its_run_wrote_and_not_for_what_ano
         let mut context = context(Operation::Ensure, APP);
         context.since = Timestamp::now() - began.seconds();
         let rules = [public(), records(standing(written))];
-        ensure(&route53(&rules), &elb(), &context).await
+        ensure(&route53(&rules), &behind(), &context).await
     };
     assert_eq!(pass(5, 10).await.unwrap_err().kind(), "NotReadySoon");
     assert_eq!(pass(55, 80).await.unwrap_err().kind(), "NotReadySoon");
@@ -260,7 +277,7 @@ async fn a_load_balancer_becomes_an_alias_for_both_kinds_of_address_also_at_the_
             ChangeStatus::Insync,
         ),
     ];
-    ensure(&route53(&rules), &elb(), &context(Operation::Ensure, WEB)).await.expect("an answer");
+    ensure(&route53(&rules), &behind(), &context(Operation::Ensure, WEB)).await.expect("an answer");
     assert_eq!(rules[2].num_calls(), 1);
 }
 
@@ -305,10 +322,11 @@ dns: { example.com: { records: { app: '${loadBalancers.web}' } } }
         context.spec = spec::parse(text, None).expect("a spec");
         context.run.paused = paused;
         let output = context.outputs.load_balancers.get_mut("web").expect("a balancer");
-        output.targets.insert("app-80".to_owned(), "arn:app".to_owned());
+        output.targets.insert("app".to_owned(), "arn:app".to_owned());
         let (balancer, health) = (balancer(state), health(target));
         let elb = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [&balancer, &health]);
-        ensure(&route53(rules), &elb, &context).await
+        let ecs = mock_client!(aws_sdk_ecs, RuleMode::MatchAny, [&steady("arn:app")]);
+        ensure(&route53(rules), &Behind { elb, ecs }, &context).await
     };
     for (state, target, lack) in [
         (
@@ -316,7 +334,7 @@ dns: { example.com: { records: { app: '${loadBalancers.web}' } } }
             TargetHealthStateEnum::Healthy,
             "loadBalancers.web isn't active",
         ),
-        (LoadBalancerStateEnum::Active, TargetHealthStateEnum::Initial, "has no healthy target"),
+        (LoadBalancerStateEnum::Active, TargetHealthStateEnum::Initial, "0 of 1 targets"),
     ] {
         let error = pass(&[public(), old()], state, target, false).await.unwrap_err().to_string();
         assert!(error.contains("lead to another balancer while") && error.contains(lack), "{error}");
@@ -349,7 +367,7 @@ async fn a_wildcard_is_known_again_by_the_code_that_route_53_lists_it_as() {
         ]),
     ];
     assert_eq!(planned(&rules, &context(Operation::Plan, WEB)).await.expect("an answer").changes, []);
-    ensure(&route53(&rules), &elb(), &context(Operation::Ensure, WEB)).await.expect("an answer");
+    ensure(&route53(&rules), &behind(), &context(Operation::Ensure, WEB)).await.expect("an answer");
 }
 
 #[tokio::test]
@@ -383,7 +401,7 @@ async fn a_record_that_drifted_is_planned_field_by_field_and_put_right() {
         let rules = [public(), listed, takes(batch, ChangeStatus::Insync)];
         let answer = planned(&rules, &context(Operation::Plan, APP)).await.expect("an answer");
         assert_eq!(fields(&answer), [("dns.example.com.app", vec![field])]);
-        ensure(&route53(&rules), &elb(), &context(Operation::Ensure, APP)).await.expect("an answer");
+        ensure(&route53(&rules), &behind(), &context(Operation::Ensure, APP)).await.expect("an answer");
         assert_eq!(rules[2].num_calls(), 1, "{field}");
     }
 }
@@ -407,7 +425,7 @@ async fn a_name_without_our_proof_is_refused_before_anything_is_written() {
             let context = context(operation, APP);
             let error = match operation {
                 Operation::Plan => planned(&rules, &context).await.unwrap_err(),
-                _ => ensure(&route53(&rules), &elb(), &context).await.unwrap_err(),
+                _ => ensure(&route53(&rules), &behind(), &context).await.unwrap_err(),
             };
             assert_eq!(error.kind(), "Conflict");
             assert!(error.to_string().contains(words), "{error}");
@@ -427,7 +445,7 @@ async fn a_batch_that_was_overtaken_is_looked_at_again_and_another_refusal_is_to
                 ChangeResourceRecordSetsError::InvalidChangeBatch(refused.meta(meta).build())
             }),
         ];
-        async move { ensure(&route53(&rules), &elb(), &context(Operation::Ensure, APP)).await.unwrap_err() }
+        async move { ensure(&route53(&rules), &behind(), &context(Operation::Ensure, APP)).await.unwrap_err() }
     };
     let overtaken = refused("Tried to create resource record set [name='a', type='A'] but it already exists");
     assert_eq!(overtaken.await.kind(), "NotReadySoon");
@@ -454,7 +472,7 @@ async fn more_records_than_a_batch_takes_are_left_for_the_next_pass() {
             })
             .then_output(|| answered(ChangeStatus::Insync)),
     ];
-    let error = ensure(&route53(&rules), &elb(), &context).await.unwrap_err();
+    let error = ensure(&route53(&rules), &behind(), &context).await.unwrap_err();
     assert_eq!(error.kind(), "NotReadySoon");
     assert!(error.to_string().contains("are left for the next pass"), "{error}");
     assert_eq!(rules[2].num_calls(), 1);
@@ -500,7 +518,8 @@ async fn a_plan_needs_neither_balancer_nor_vpc() {
     let web = LoadBalancerOutput { arn: UNKNOWN.to_owned(), host: UNKNOWN.to_owned(), ..Default::default() };
     context.outputs.load_balancers.insert("web".to_owned(), web);
     context.outputs.network = Some(NetworkOutput { vpc: UNKNOWN.to_owned(), ..Default::default() });
-    let nobody = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, &[]);
+    let elb = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, &[]);
+    let nobody = Behind { elb, ecs: mock_client!(aws_sdk_ecs, RuleMode::MatchAny, &[]) };
     let route53 = route53(&[public(), records(Vec::new())]);
     let answer = plan(&route53, &nobody, &context).await.expect("an answer");
     let addresses: Vec<&str> = answer.changes.iter().map(|change| change.address.as_str()).collect();
@@ -559,7 +578,7 @@ async fn a_missing_private_zone_is_created_for_the_vpc_with_our_reference_and_ta
     let rules = [zones(vec![theirs]), created, vpcs, tags, tagged(), records(Vec::new())];
     let answer = planned(&rules, &context(Operation::Plan, INSIDE)).await.expect("an answer");
     assert_eq!(answer.changes, [Change::create("dns.demo.internal").with("vpc", "vpc-1")]);
-    ensure(&route53(&rules), &elb(), &context(Operation::Ensure, INSIDE)).await.expect("an answer");
+    ensure(&route53(&rules), &behind(), &context(Operation::Ensure, INSIDE)).await.expect("an answer");
     assert_eq!((rules[1].num_calls(), rules[4].num_calls()), (1, 1));
 }
 
@@ -568,7 +587,7 @@ async fn a_private_zone_that_matches_is_left_alone_and_planned_as_nothing() {
     let [vpcs, tags] = told_zone(&["vpc-1"], our_tags());
     let rules = [zones(vec![own(2)]), vpcs, tags, records(Vec::new())];
     assert_eq!(planned(&rules, &context(Operation::Plan, INSIDE)).await.expect("an answer").changes, []);
-    ensure(&route53(&rules), &elb(), &context(Operation::Ensure, INSIDE)).await.expect("an answer");
+    ensure(&route53(&rules), &behind(), &context(Operation::Ensure, INSIDE)).await.expect("an answer");
 }
 
 #[tokio::test]
@@ -592,7 +611,7 @@ async fn a_private_zone_of_another_vpc_or_without_tags_is_planned_and_put_right(
     let tags: Vec<String> = tags.iter().map(|tag| format!("tags.{tag}")).collect();
     let tags: Vec<&str> = std::iter::once("vpc").chain(tags.iter().map(String::as_str)).collect();
     assert_eq!(fields(&answer), [("dns.demo.internal", tags)]);
-    ensure(&route53(&rules), &elb(), &context(Operation::Ensure, INSIDE)).await.expect("an answer");
+    ensure(&route53(&rules), &behind(), &context(Operation::Ensure, INSIDE)).await.expect("an answer");
     assert_eq!(rules[4..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1]);
 }
 
@@ -602,7 +621,7 @@ async fn a_private_zone_of_somebody_else_in_the_vpc_is_refused_and_a_lost_answer
         let created = mock!(Route53::create_hosted_zone)
             .then_error(move || CreateHostedZoneError::generic(ErrorMetadata::builder().code(code).build()));
         let rules = [zones(Vec::new()), created];
-        ensure(&route53(&rules), &elb(), &context(Operation::Ensure, INSIDE)).await.unwrap_err()
+        ensure(&route53(&rules), &behind(), &context(Operation::Ensure, INSIDE)).await.unwrap_err()
     };
     assert_eq!(refused("ConflictingDomainExists").await.kind(), "Conflict");
     assert_eq!(refused("HostedZoneAlreadyExists").await.kind(), "NotReadySoon");

@@ -6,6 +6,9 @@
 //! while its balancer still provisions, and the step ends when the balancer is active. An HTTPS listener
 //! waits until its first certificate is issued; nothing else waits for it.
 //!
+//! Nothing that serves is cut: traffic is led to another target group once its service is steady there, see `lead`,
+//! and a rule that is new on a standing listener meets no request before.
+//!
 //! On an existing balancer the listeners are somebody else's and stay as they are. Ours there are rules, by
 //! their tags, and certificates beside the listener's own, by the tags that they themselves carry in ACM: a
 //! listener's list of certificates has none. One whose ARN the spec writes carries none of ours, and stays on
@@ -15,6 +18,7 @@
 //! before them.
 
 mod certificate;
+mod lead;
 mod rule;
 
 use std::{
@@ -23,6 +27,7 @@ use std::{
 };
 
 use aws_sdk_acm::Client as Acm;
+use aws_sdk_ecs::Client as Ecs;
 use aws_sdk_elasticloadbalancingv2::{
     Client,
     primitives::DateTime,
@@ -32,6 +37,7 @@ use aws_sdk_elasticloadbalancingv2::{
     },
 };
 use jiff::Timestamp;
+use lead::{Goal, Next};
 use spec::{Balancer, Protocol, Target, Text};
 use step::{
     Answer, Change, Context, Doing, Error, Field, Latency, Operation, Result, UNKNOWN, compare, missing_tags,
@@ -44,7 +50,8 @@ const ABSENT: [&str; 4] = ["LoadBalancerNotFound", "TargetGroupNotFound", "Liste
 
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
-    let aws = Aws { elb: Client::new(&context.aws), acm: Acm::new(&context.aws) };
+    let aws =
+        Aws { elb: Client::new(&context.aws), acm: Acm::new(&context.aws), ecs: Ecs::new(&context.aws) };
     match context.operation {
         Operation::Plan => plan(&aws, &context).await,
         Operation::Ensure => ensure(&aws, &context).await,
@@ -56,6 +63,7 @@ pub async fn handle(context: Context) -> Result<Answer> {
 struct Aws {
     elb: Client,
     acm: Acm,
+    ecs: Ecs,
 }
 
 /// What the spec asks for.
@@ -80,23 +88,26 @@ struct Own {
 
 /// What becomes of what no rule sends elsewhere.
 enum Default {
-    /// The target group of this ARN gets it.
-    Forward(String),
-    /// It is sent to the same place over HTTPS.
-    Redirect,
+    /// This target group gets it.
+    Forward(Goal),
+    /// It is sent to the same place over HTTPS, where this one answers if the balancer itself listens there.
+    Redirect(Option<Goal>),
 }
 
 impl Default {
     /// As a plan tells it.
     fn told(&self) -> &str {
         match self {
-            Self::Forward(arn) => arn,
-            Self::Redirect => REDIRECT,
+            Self::Forward(goal) => &goal.group,
+            Self::Redirect(_) => REDIRECT,
         }
     }
 }
 
 const REDIRECT: &str = "redirect to https";
+
+/// The port that a redirect leads to.
+const SECURE: u16 = 443;
 
 fn wanted(context: &Context) -> Result<Vec<Wanted>> {
     let mut all = Vec::new();
@@ -136,19 +147,24 @@ fn own(
             Protocol::Tcp => ProtocolEnum::Tcp,
         },
         default: match &listener.default {
-            Some(to) => Default::Forward(target(context, key, to, &format!("{address}.default"))?),
-            None => Default::Redirect,
+            Some(to) => Default::Forward(goal(context, key, to, &format!("{address}.default"))?),
+            None => {
+                let secure = balancer.listeners.values().find(|other| other.port == SECURE);
+                let to = secure.and_then(|secure| secure.default.as_ref());
+                Default::Redirect(to.map(|to| goal(context, key, to, address)).transpose()?)
+            }
         },
         tags: context.tags(address),
     })
 }
 
-/// The ARN of the target group that a reference on a balancer means.
-fn target(context: &Context, balancer: &str, to: &Text, what: &str) -> Result<String> {
+/// Who is meant by a reference on a balancer.
+fn goal(context: &Context, balancer: &str, to: &Text, what: &str) -> Result<Goal> {
     let output = context.outputs.load_balancers.get(balancer);
-    let word = Target::of(&context.spec, balancer, to).map(|target| target.word());
-    let arn = word.and_then(|word| output?.targets.get(&word));
-    Ok(context.known(arn, what)?.clone())
+    let target = Target::of(&context.spec, balancer, to);
+    let group = target.as_ref().and_then(|target| output?.targets.get(&target.word()));
+    let group = context.known(group, what)?.clone();
+    Ok(Goal { target: context.known(target.as_ref(), what)?.clone(), group })
 }
 
 /// A listener with its tags.
@@ -172,19 +188,21 @@ async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
 
 /// What waits for the first certificate keeps no rule waiting, and what waits for another not the listener.
 async fn ensure_own(aws: &Aws, context: &Context, wanted: &Wanted, own: &Own) -> Result<()> {
-    let (arn, listener) = match find(&aws.elb, context, wanted).await? {
-        None => (create(aws, wanted, own).await?, Ok(())),
+    let found = find(&aws.elb, context, wanted).await?;
+    let served = found.is_some();
+    let (arn, listener) = match found {
+        None => (create(aws, wanted, own).await?, Ok(Ok(()))),
         Some(found) => {
-            let updated = update(aws, &found, wanted, own).await;
+            let updated = update(aws, context, &found, wanted, own).await;
             (found.aws.listener_arn.unwrap_or_default(), updated)
         }
     };
     let certificates = match listener {
-        Ok(()) => certificate::ensure(aws, context, &arn, wanted).await,
+        Ok(_) => certificate::ensure(aws, context, &arn, wanted).await,
         Err(_) => Ok(()),
     };
-    let rules = rule::ensure(&aws.elb, context, &arn, &wanted.rules).await;
-    side_by_side([listener, certificates, rules].map(ready)).await?;
+    let rules = rule::ensure(aws, context, &arn, &wanted.rules, served).await;
+    side_by_side([listener.and_then(|led| led), certificates, rules].map(ready)).await?;
     Ok(())
 }
 
@@ -192,10 +210,14 @@ async fn ensure_own(aws: &Aws, context: &Context, wanted: &Wanted, own: &Own) ->
 async fn ensure_on_theirs(aws: &Aws, context: &Context, wanted: &Wanted) -> Result<()> {
     let found = find_theirs(&aws.elb, wanted).await?;
     let arn = found.listener_arn().unwrap_or_default();
-    rule::ensure(&aws.elb, context, arn, &wanted.rules).await?;
-    if found.protocol() == Some(&ProtocolEnum::Https) {
-        certificate::ensure(aws, context, arn, wanted).await?;
-    }
+    let rules = rule::ensure(aws, context, arn, &wanted.rules, true).await;
+    let stand = matches!(rules, Ok(()) | Err(Error::NotReady { .. }));
+    let certificates = if stand && found.protocol() == Some(&ProtocolEnum::Https) {
+        certificate::ensure(aws, context, arn, wanted).await
+    } else {
+        Ok(())
+    };
+    side_by_side([rules, certificates].map(ready)).await?;
     Ok(())
 }
 
@@ -449,7 +471,7 @@ fn difference(found: &Found, wanted: &Wanted, own: &Own) -> Vec<Field> {
     let wanted_certificate = wanted.certificates.first().map(|certificate| certificate.arn.as_str());
     [
         compare("protocol", protocol, own.protocol.as_str()),
-        compare("default", told(found.aws.default_actions()), own.default.told()),
+        compare("default", told(found.aws.default_actions()).as_str(), own.default.told()),
         compare("certificate", certificate.unwrap_or("none"), wanted_certificate.unwrap_or("none")),
     ]
     .into_iter()
@@ -459,12 +481,11 @@ fn difference(found: &Found, wanted: &Wanted, own: &Own) -> Vec<Field> {
 }
 
 /// What actions do, as a plan tells it.
-fn told(actions: &[Action]) -> &str {
-    let Some(action) = actions.first() else { return "none" };
-    match action.redirect_config() {
-        Some(redirect) if redirect.protocol() == Some("HTTPS") => REDIRECT,
-        Some(_) => "another redirect",
-        None => action.target_group_arn().unwrap_or("none"),
+fn told(actions: &[Action]) -> String {
+    match actions.first().and_then(Action::redirect_config) {
+        Some(redirect) if redirect.protocol() == Some("HTTPS") => REDIRECT.to_owned(),
+        Some(_) => "another redirect".to_owned(),
+        None => lead::told(actions),
     }
 }
 
@@ -489,23 +510,40 @@ async fn create(aws: &Aws, wanted: &Wanted, own: &Own) -> Result<String> {
     arn.ok_or_else(|| Error::Failed(format!("{}: no listener answered", doing())))
 }
 
-/// Puts right what differs. A first certificate that isn't issued yet is waited for, and the one before it
-/// stays meanwhile.
-async fn update(aws: &Aws, found: &Found, wanted: &Wanted, own: &Own) -> Result<()> {
+/// Puts right what differs, and answers what traffic waits for before it is led elsewhere. A first certificate that
+/// isn't issued yet is waited for, and the one before it stays meanwhile.
+async fn update(
+    aws: &Aws,
+    context: &Context,
+    found: &Found,
+    wanted: &Wanted,
+    own: &Own,
+) -> Result<Result<()>> {
     let arn = found.aws.listener_arn().unwrap_or_default();
     let fields = difference(found, wanted, own);
     let differs = |name: &str| fields.iter().any(|field| field.name == name);
     let other_certificate = differs("protocol") || differs("certificate");
     let issued = if other_certificate { certificate::first_issued(&aws.acm, wanted).await } else { Ok(None) };
     let waits = issued.is_err();
-    if (other_certificate && !waits) || (differs("default") && !(waits && differs("protocol"))) {
+    let next = if differs("default") && !(waits && differs("protocol")) {
+        next(aws, context, found, wanted, own).await?
+    } else {
+        Next::Nothing
+    };
+    let (action, lacks) = match next {
+        Next::Nothing => (None, None),
+        Next::Turn(action) => (Some(action), None),
+        Next::Hang(action, lacks) => (Some(action), Some(lacks)),
+        Next::Wait(lacks) => (None, Some(lacks)),
+    };
+    if (other_certificate && !waits) || action.is_some() {
         let certificates = if waits { None } else { first_certificate(wanted) };
         let modified = aws
             .elb
             .modify_listener()
             .listener_arn(arn)
             .protocol(own.protocol.clone())
-            .default_actions(default_action(own))
+            .set_default_actions(action.map(|action| vec![action]))
             .set_certificates(certificates)
             .send()
             .await;
@@ -516,13 +554,41 @@ async fn update(aws: &Aws, found: &Found, wanted: &Wanted, own: &Own) -> Result<
         let put = aws.elb.add_tags().resource_arns(arn).set_tags(Some(tag_list(&own.tags))).send().await;
         put.doing(|| format!("tagging listener ({})", wanted.address))?;
     }
-    issued.map(|_| ())
+    issued?;
+    let told = format!("{}.default", wanted.address);
+    Ok(lacks.map_or(Ok(()), |lacks| Err(traffic::wait(context, &told, &lacks))))
+}
+
+/// What comes next for a listener's default. Whoever is redirected must be answered there.
+async fn next(aws: &Aws, context: &Context, found: &Found, wanted: &Wanted, own: &Own) -> Result<Next> {
+    let secure = match &own.default {
+        Default::Forward(goal) => {
+            let actions = found.aws.default_actions();
+            // A redirect has no weights: the group hangs on a rule meanwhile.
+            if lead::groups(actions).is_empty()
+                && let Some(lacks) = goal.lacks(aws, context).await?
+            {
+                let listener = found.aws.listener_arn().unwrap_or_default();
+                rule::hang(aws, context, listener, &wanted.address, goal).await?;
+                return Ok(Next::Wait(lacks));
+            }
+            return goal.next(aws, context, actions).await;
+        }
+        Default::Redirect(None) => return Ok(Next::Turn(default_action(own))),
+        Default::Redirect(Some(secure)) => secure,
+    };
+    let all = listeners(&aws.elb, &wanted.balancer).await?;
+    let lacks = match all.iter().any(|listener| listener.port() == Some(SECURE.into())) {
+        false => Some(format!("there is no listener on port {SECURE} yet")),
+        true => secure.lacks(aws, context).await?,
+    };
+    Ok(lacks.map_or_else(|| Next::Turn(default_action(own)), Next::Wait))
 }
 
 fn default_action(own: &Own) -> Action {
     match &own.default {
-        Default::Forward(arn) => forward(arn),
-        Default::Redirect => {
+        Default::Forward(goal) => lead::forward(&goal.group),
+        Default::Redirect(_) => {
             let redirect = RedirectActionConfig::builder()
                 .protocol("HTTPS")
                 .port("443")
@@ -531,10 +597,6 @@ fn default_action(own: &Own) -> Action {
             Action::builder().r#type(ActionTypeEnum::Redirect).redirect_config(redirect).build()
         }
     }
-}
-
-fn forward(arn: &str) -> Action {
-    Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(arn).build()
 }
 
 fn first_certificate(wanted: &Wanted) -> Option<Vec<Certificate>> {

@@ -4,6 +4,9 @@
 //! same listener: they are never touched, and their numbers never taken. Of a rule whose number the spec
 //! leaves to us only the order counts: it comes after those whose number is said, by name, and keeps the
 //! number it has while that is so.
+//!
+//! A rule that is new on a listener which serves would take requests from those after it before its service runs. It
+//! is made with a condition that no request meets, and gets its own when the service is steady.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +19,15 @@ use aws_sdk_elasticloadbalancingv2::{
 use spec::Listener;
 use step::{Change, Context, Doing, Error, Field, Operation, Result, compare, missing_tags, side_by_side};
 
-use crate::{forward, tag_list, tags, told};
+use crate::{
+    Aws,
+    lead::{Goal, Next, forward, told},
+    tag_list, tags,
+};
+
+/// The host of a rule that waits: no request has it.
+/// Source: <https://www.rfc-editor.org/rfc/rfc6761#section-6.4>
+const WAITING: &str = "plinth-waits.invalid";
 
 /// What the spec asks for.
 pub(crate) struct Wanted {
@@ -25,8 +36,7 @@ pub(crate) struct Wanted {
     priority: Option<i32>,
     hosts: BTreeSet<String>,
     paths: BTreeSet<String>,
-    /// The ARN of the target group.
-    target: String,
+    to: Goal,
     tags: BTreeMap<String, String>,
 }
 
@@ -49,7 +59,7 @@ pub(crate) fn wanted(
             priority: rule.priority,
             hosts: rule.hosts.iter().cloned().collect(),
             paths: rule.paths.iter().cloned().collect(),
-            target: crate::target(context, balancer, &rule.to, &address)?,
+            to: crate::goal(context, balancer, &rule.to, &address)?,
             tags: context.tags(&address),
             address,
         })
@@ -86,6 +96,10 @@ impl Found {
     fn hosts(&self) -> BTreeSet<String> {
         let configs = self.aws.conditions().iter().filter_map(RuleCondition::host_header_config);
         configs.flat_map(|config| config.values().iter().cloned()).collect()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.hosts().contains(WAITING)
     }
 
     fn paths(&self) -> BTreeSet<String> {
@@ -168,25 +182,71 @@ impl Standing {
     }
 }
 
-/// Puts what stands right, then its order, then makes what is missing: a priority is taken once.
-pub(crate) async fn ensure(elb: &Client, context: &Context, listener: &str, wanted: &[Wanted]) -> Result<()> {
+/// Puts what stands right, then its order, then makes what is missing: a priority is taken once. `served` says whether
+/// the listener may have taken requests before this pass.
+pub(crate) async fn ensure(
+    aws: &Aws,
+    context: &Context,
+    listener: &str,
+    wanted: &[Wanted],
+    served: bool,
+) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let standing = look(elb, context, listener).await?;
+    let standing = look(&aws.elb, context, listener).await?;
     let numbers = standing.numbers(wanted)?;
     let update = async |wanted: &Wanted| match at(&standing.ours, wanted) {
-        Some(found) => update(elb, found, wanted).await,
+        Some(found) => update(aws, context, found, wanted).await,
         None => Ok(()),
     };
-    side_by_side(wanted.iter().map(update)).await?;
-    reorder(elb, &standing.moves(wanted, &numbers)).await?;
+    let updated = side_by_side(wanted.iter().map(update)).await;
+    if let Err(error) = &updated
+        && !matches!(error, Error::NotReady { .. })
+    {
+        return Err(error.clone());
+    }
+    reorder(&aws.elb, &standing.moves(wanted, &numbers)).await?;
+    let mut waits = vec![updated.map(|_| ())];
     for (wanted, number) in wanted.iter().zip(numbers) {
         if at(&standing.ours, wanted).is_none() {
-            create(elb, listener, wanted, number).await?;
+            let lacks = if served { wanted.to.lacks(aws, context).await? } else { None };
+            create(&aws.elb, listener, wanted, number, lacks.is_some()).await?;
+            waits.extend(lacks.map(|lacks| Err(wait(context, wanted, &lacks))));
         }
     }
+    side_by_side(waits.into_iter().map(std::future::ready)).await?;
     Ok(())
+}
+
+/// Lets a target group hang on a listener without any traffic. The rule is no rule of the spec: `prune` deletes it.
+pub(crate) async fn hang(
+    aws: &Aws,
+    context: &Context,
+    listener: &str,
+    listener_address: &str,
+    goal: &Goal,
+) -> Result<()> {
+    let address = format!("{listener_address}.waits");
+    let wanted = Wanted {
+        priority: None,
+        hosts: BTreeSet::new(),
+        paths: BTreeSet::new(),
+        to: goal.clone(),
+        tags: context.tags(&address),
+        address,
+    };
+    let standing = look(&aws.elb, context, listener).await?;
+    if at(&standing.ours, &wanted).is_some() {
+        return Ok(());
+    }
+    let taken: BTreeSet<i32> = standing.ours.iter().chain(&standing.others).map(Found::priority).collect();
+    let free = (1..=LAST).rev().find(|number| !taken.contains(number)).unwrap_or(LAST);
+    create(&aws.elb, listener, &wanted, free, true).await
+}
+
+fn wait(context: &Context, wanted: &Wanted, lacks: &str) -> Error {
+    traffic::wait(context, &wanted.address, lacks)
 }
 
 /// What `ensure` would change.
@@ -244,7 +304,7 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     [
         compare("hosts", list(&found.hosts()), list(&wanted.hosts)),
         compare("paths", list(&found.paths()), list(&wanted.paths)),
-        compare("to", told(found.aws.actions()), wanted.target.as_str()),
+        compare("to", told(found.aws.actions()).as_str(), wanted.to.group.as_str()),
     ]
     .into_iter()
     .flatten()
@@ -254,10 +314,7 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
 
 fn conditions(wanted: &Wanted) -> Vec<RuleCondition> {
     let values = |words: &BTreeSet<String>| Some(words.iter().cloned().collect::<Vec<_>>());
-    let hosts = (!wanted.hosts.is_empty()).then(|| {
-        let config = HostHeaderConditionConfig::builder().set_values(values(&wanted.hosts)).build();
-        RuleCondition::builder().field("host-header").host_header_config(config).build()
-    });
+    let hosts = (!wanted.hosts.is_empty()).then(|| of_hosts(values(&wanted.hosts)));
     let paths = (!wanted.paths.is_empty()).then(|| {
         let config = PathPatternConditionConfig::builder().set_values(values(&wanted.paths)).build();
         RuleCondition::builder().field("path-pattern").path_pattern_config(config).build()
@@ -265,14 +322,20 @@ fn conditions(wanted: &Wanted) -> Vec<RuleCondition> {
     hosts.into_iter().chain(paths).collect()
 }
 
-/// A priority is taken once: this call can't double a rule.
-async fn create(elb: &Client, listener: &str, wanted: &Wanted, number: i32) -> Result<()> {
+fn of_hosts(hosts: Option<Vec<String>>) -> RuleCondition {
+    let config = HostHeaderConditionConfig::builder().set_values(hosts).build();
+    RuleCondition::builder().field("host-header").host_header_config(config).build()
+}
+
+/// A priority is taken once: this call can't double a rule. One that waits meets no request.
+async fn create(elb: &Client, listener: &str, wanted: &Wanted, number: i32, waits: bool) -> Result<()> {
+    let conditions = if waits { vec![of_hosts(Some(vec![WAITING.to_owned()]))] } else { conditions(wanted) };
     let created = elb
         .create_rule()
         .listener_arn(listener)
         .priority(number)
-        .set_conditions(Some(conditions(wanted)))
-        .actions(forward(&wanted.target))
+        .set_conditions(Some(conditions))
+        .actions(forward(&wanted.to.group))
         .set_tags(Some(tag_list(&wanted.tags)))
         .send()
         .await;
@@ -280,19 +343,35 @@ async fn create(elb: &Client, listener: &str, wanted: &Wanted, number: i32) -> R
     Ok(())
 }
 
-async fn update(elb: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
+async fn update(aws: &Aws, context: &Context, found: &Found, wanted: &Wanted) -> Result<()> {
     let fields = difference(found, wanted);
-    let own = |field: &&Field| ["hosts", "paths", "to"].contains(&field.name.as_str());
-    if fields.iter().any(|field| own(&field)) {
-        let modify = elb.modify_rule().rule_arn(found.arn()).set_conditions(Some(conditions(wanted)));
-        let modified = modify.actions(forward(&wanted.target)).send().await;
-        modified.doing(|| format!("changing rule {}", wanted.address))?;
-    }
     if fields.iter().any(|field| field.name.starts_with("tags.")) {
-        let put = elb.add_tags().resource_arns(found.arn()).set_tags(Some(tag_list(&wanted.tags)));
+        let put = aws.elb.add_tags().resource_arns(found.arn()).set_tags(Some(tag_list(&wanted.tags)));
         put.send().await.doing(|| format!("tagging rule {}", wanted.address))?;
     }
-    Ok(())
+    let own = |field: &Field| ["hosts", "paths", "to"].contains(&field.name.as_str());
+    if !fields.iter().any(own) {
+        return Ok(());
+    }
+    let next = match wanted.to.next(aws, context, found.aws.actions()).await? {
+        // It leads there already: only what requests it meets is to change.
+        Next::Nothing => match wanted.to.lacks(aws, context).await? {
+            None => Next::Turn(forward(&wanted.to.group)),
+            Some(lacks) => Next::Wait(lacks),
+        },
+        // No request meets it, so it may lead anywhere.
+        Next::Hang(_, lacks) if found.is_waiting() => Next::Hang(forward(&wanted.to.group), lacks),
+        next => next,
+    };
+    let modify = aws.elb.modify_rule().rule_arn(found.arn());
+    let (modify, lacks) = match next {
+        Next::Turn(action) => (modify.set_conditions(Some(conditions(wanted))).actions(action), None),
+        Next::Hang(action, lacks) => (modify.actions(action), Some(lacks)),
+        Next::Nothing => return Ok(()),
+        Next::Wait(lacks) => return Err(wait(context, wanted, &lacks)),
+    };
+    modify.send().await.doing(|| format!("changing rule {}", wanted.address))?;
+    lacks.map_or(Ok(()), |lacks| Err(wait(context, wanted, &lacks)))
 }
 
 /// All at once, since two rules may have to change places.

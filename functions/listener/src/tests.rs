@@ -5,6 +5,10 @@ use aws_sdk_acm::{
     },
     types::{CertificateDetail, CertificateStatus},
 };
+use aws_sdk_ecs::{
+    operation::describe_services::DescribeServicesOutput,
+    types::{Deployment, DeploymentRolloutState, Service},
+};
 use aws_sdk_elasticloadbalancingv2::{
     error::ErrorMetadata,
     operation::{
@@ -20,6 +24,7 @@ use aws_sdk_elasticloadbalancingv2::{
         describe_rules::DescribeRulesOutput,
         describe_tags::DescribeTagsOutput,
         describe_target_groups::DescribeTargetGroupsOutput,
+        describe_target_health::DescribeTargetHealthOutput,
         modify_listener::ModifyListenerOutput,
         modify_rule::ModifyRuleOutput,
         remove_listener_certificates::RemoveListenerCertificatesOutput,
@@ -27,7 +32,7 @@ use aws_sdk_elasticloadbalancingv2::{
     },
     types::{
         LoadBalancerState, PathPatternConditionConfig, Rule as ListenerRule, RuleCondition, TagDescription,
-        TargetGroup,
+        TargetGroup, TargetHealth, TargetHealthDescription, TargetHealthStateEnum,
     },
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -49,7 +54,7 @@ fn context(operation: Operation) -> Context {
     let output = LoadBalancerOutput {
         arn: "arn:inner".to_owned(),
         host: "inner.example".to_owned(),
-        targets: [("app-8080".to_owned(), "arn:app".to_owned())].into(),
+        targets: [("app".to_owned(), "arn:app".to_owned())].into(),
     };
     let outputs = Outputs { load_balancers: [("inner".to_owned(), output)].into(), ..Outputs::default() };
     step::test::context(operation, spec::parse(SPEC, None).expect("a spec"), outputs)
@@ -122,10 +127,34 @@ fn client(rules: &[&Rule]) -> Aws {
 }
 
 fn with_acm(rules: &[&Rule], acm: &[&Rule]) -> Aws {
+    with(rules, acm, DeploymentRolloutState::Completed)
+}
+
+/// The same, where ECS has a service that runs its one task in our target groups, which is healthy.
+fn with(rules: &[&Rule], acm: &[&Rule], state: DeploymentRolloutState) -> Aws {
+    let service = mock!(Ecs::describe_services).then_output(move || {
+        let used = |arn: &str| aws_sdk_ecs::types::LoadBalancer::builder().target_group_arn(arn).build();
+        let deployment = Deployment::builder().status("PRIMARY").rollout_state(state.clone()).build();
+        let service = Service::builder().status("ACTIVE").desired_count(1).running_count(1);
+        let service = service.load_balancers(used("arn:app")).load_balancers(used("arn:api"));
+        DescribeServicesOutput::builder().services(service.deployments(deployment).build()).build()
+    });
+    let healthy = mock!(Client::describe_target_health).then_output(|| {
+        let health = TargetHealth::builder().state(TargetHealthStateEnum::Healthy).build();
+        let target = TargetHealthDescription::builder().target_health(health).build();
+        DescribeTargetHealthOutput::builder().target_health_descriptions(target).build()
+    });
+    let rules: Vec<&Rule> = rules.iter().copied().chain([&healthy]).collect();
     Aws {
-        elb: mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, rules),
+        elb: mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, &rules),
         acm: mock_client!(aws_sdk_acm, RuleMode::MatchAny, acm),
+        ecs: mock_client!(aws_sdk_ecs, RuleMode::MatchAny, [&service]),
     }
+}
+
+/// Where the service is still being deployed.
+fn deploying(rules: &[&Rule]) -> Aws {
+    with(rules, &[], DeploymentRolloutState::InProgress)
 }
 
 /// A certificate that was given this status now.
@@ -189,6 +218,85 @@ async fn a_target_that_drifted_is_planned_and_put_back() {
     assert_eq!(modify.num_calls(), 1);
 }
 
+/// The target groups that an action forwards to, with their weights.
+fn weights(actions: &[Action]) -> Vec<(String, i32)> {
+    lead::groups(actions)
+}
+
+#[tokio::test]
+async fn a_new_target_hangs_beside_the_old_one_and_gets_the_traffic_once_its_service_is_steady() {
+    let hang = mock!(Client::modify_listener)
+        .match_requests(|request| {
+            weights(request.default_actions()) == [("arn:old".to_owned(), 1), ("arn:app".to_owned(), 0)]
+        })
+        .then_output(|| ModifyListenerOutput::builder().build());
+    let active = balancer(LoadBalancerStateEnum::Active);
+    let found = described(vec![listener(80, "arn:old")]);
+    let rules = [&found, &tagged(MAIN), &active, &hang];
+    let error = ensure(&deploying(&rules), &context(Operation::Ensure)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "loadBalancers.inner.listeners.main.default waits for its new target: ECS service (demo-app) is deploying: 1 of 1 \
+         tasks run"
+    );
+    assert_eq!((error.kind(), hang.num_calls()), ("NotReadySoon", 1));
+
+    // It hangs there now, and isn't hung there again.
+    let carrying = vec![("arn:old".to_owned(), 1)];
+    let beside = Listener::builder().default_actions(lead::beside(carrying, "arn:app"));
+    let beside = beside.listener_arn("arn:listener-80").port(80).protocol(ProtocolEnum::Tcp).build();
+    let turn = mock!(Client::modify_listener)
+        .match_requests(|request| weights(request.default_actions()) == [("arn:app".to_owned(), 1)])
+        .then_output(|| ModifyListenerOutput::builder().build());
+    let found = described(vec![beside]);
+    let rules = [&found, &tagged(MAIN), &active, &turn];
+    ensure(&deploying(&rules), &context(Operation::Ensure)).await.unwrap_err();
+    assert_eq!(turn.num_calls(), 0);
+    let looks = client(&[&found, &tagged(MAIN), &tagged(INNER), &active]);
+    let planned = plan(&looks, &context(Operation::Plan)).await.expect("an answer").changes;
+    assert_eq!(planned[0].fields[0].found.as_deref(), Some("arn:old, arn:app (weight 0)"));
+    ensure(&client(&rules), &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(turn.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_rule_that_is_new_on_a_standing_listener_meets_no_request_before_its_service_is_steady() {
+    let hosts = |conditions: &[RuleCondition]| {
+        let config = conditions.first().and_then(RuleCondition::host_header_config);
+        config.map(|config| config.values().to_vec()).unwrap_or_default()
+    };
+    let wait = mock!(Client::create_rule)
+        .match_requests(move |request| hosts(request.conditions()) == ["plinth-waits.invalid"])
+        .then_output(|| CreateRuleOutput::builder().build());
+    let standing = || {
+        [
+            described(web_listeners()),
+            all_tagged(&[HTTP, HTTPS, API, HOST, PUBLIC]),
+            further_certificates(&["arn:two"]),
+            balancer(LoadBalancerStateEnum::Active),
+        ]
+    };
+    let looks = standing();
+    let (api, found) = (path_rule(API.0, 8, "/api/*"), rules_of(vec![path_rule(API.0, 8, "/api/*")]));
+    let error =
+        ensure(&deploying(&all(&looks, &[&found, &wait])), &web(Operation::Ensure)).await.unwrap_err();
+    assert!(error.to_string().contains("rules.host waits for its new target"), "{error}");
+    assert_eq!(wait.num_calls(), 1);
+
+    let mut waiting = host_rule();
+    waiting.conditions = shared_rule(HOST.0, 7, "plinth-waits.invalid").conditions;
+    let found = rules_of(vec![api, waiting]);
+    let open = mock!(Client::modify_rule)
+        .match_requests(move |request| hosts(request.conditions()) == ["two.example.com"])
+        .then_output(|| ModifyRuleOutput::builder().build());
+    let looks = standing();
+    let rules = all(&looks, &[&found, &open]);
+    ensure(&deploying(&rules), &web(Operation::Ensure)).await.unwrap_err();
+    assert_eq!(open.num_calls(), 0);
+    ensure(&client(&rules), &web(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(open.num_calls(), 1);
+}
+
 #[tokio::test]
 async fn a_listener_that_got_another_name_in_the_spec_is_kept_and_tagged_anew() {
     let renamed = tagged(("arn:listener-80", "loadBalancers.inner.listeners.old"));
@@ -250,7 +358,7 @@ services:
 ";
 
 fn web(operation: Operation) -> Context {
-    let targets = [("app-8080", "arn:app"), ("app-9090", "arn:api")];
+    let targets = [("app", "arn:app"), ("app.9090", "arn:api")];
     let output = LoadBalancerOutput {
         arn: "arn:public".to_owned(),
         targets: targets.map(|(word, arn)| (word.to_owned(), arn.to_owned())).into(),
@@ -285,7 +393,7 @@ fn web_listeners() -> Vec<Listener> {
     vec![
         of(HTTP.0, 80, ProtocolEnum::Http).default_actions(redirect).build(),
         of(HTTPS.0, 443, ProtocolEnum::Https)
-            .default_actions(forward("arn:app"))
+            .default_actions(lead::forward("arn:app"))
             .certificates(certificate)
             .build(),
     ]
@@ -304,7 +412,7 @@ fn path_rule(arn: &str, priority: i32, path: &str) -> ListenerRule {
     let config = PathPatternConditionConfig::builder().values(path).build();
     let condition = RuleCondition::builder().field("path-pattern").path_pattern_config(config).build();
     let rule = ListenerRule::builder().rule_arn(arn).priority(priority.to_string()).is_default(false);
-    rule.conditions(condition).actions(forward("arn:api")).build()
+    rule.conditions(condition).actions(lead::forward("arn:api")).build()
 }
 
 fn host_rule() -> ListenerRule {
@@ -312,7 +420,7 @@ fn host_rule() -> ListenerRule {
         aws_sdk_elasticloadbalancingv2::types::HostHeaderConditionConfig::builder().values("two.example.com");
     let condition = RuleCondition::builder().field("host-header").host_header_config(config.build()).build();
     let rule = ListenerRule::builder().rule_arn(HOST.0).priority("7").is_default(false);
-    rule.conditions(condition).actions(forward("arn:app")).build()
+    rule.conditions(condition).actions(lead::forward("arn:app")).build()
 }
 
 /// The rules of the listener on port 443; the other has none.
@@ -512,12 +620,13 @@ async fn a_further_certificate_is_added_once_it_is_issued_and_the_listener_stand
 async fn a_listener_keeps_its_certificate_until_the_next_one_is_issued() {
     let mut listeners = web_listeners();
     listeners[1].certificates = Some(vec![Certificate::builder().certificate_arn("arn:old").build()]);
-    listeners[1].default_actions = Some(vec![forward("arn:elsewhere")]);
+    listeners[1].default_actions = Some(vec![lead::forward("arn:elsewhere")]);
     let modify = |certificate: Option<&'static str>| {
         mock!(Client::modify_listener)
             .match_requests(move |request| {
                 let first = request.certificates().first().and_then(Certificate::certificate_arn);
-                first == certificate && request.default_actions()[0].target_group_arn() == Some("arn:app")
+                let action = request.default_actions().first();
+                first == certificate && action.and_then(Action::target_group_arn) == Some("arn:app")
             })
             .then_output(|| ModifyListenerOutput::builder().build())
     };
@@ -628,7 +737,7 @@ const OLD_CERTIFICATE: &str = "arn:aws:acm:us-east-1:123456789012:certificate/ol
 fn shared_by(spec: &str, operation: Operation) -> Context {
     let output = LoadBalancerOutput {
         arn: "arn:company".to_owned(),
-        targets: [("app-8080".to_owned(), "arn:app".to_owned())].into(),
+        targets: [("app".to_owned(), "arn:app".to_owned())].into(),
         ..LoadBalancerOutput::default()
     };
     let certificate = step::CertificateOutput { arn: OUR_CERTIFICATE.to_owned(), records: Vec::new() };
@@ -647,13 +756,13 @@ fn shared(operation: Operation) -> Context {
 /// Rules of ours on the shared listener, by their names.
 const SHARED_API: (&str, &str) = ("arn:rule-api", "loadBalancers.shared.listeners.https.rules.api");
 const SHARED_WEB: (&str, &str) = ("arn:rule-web", "loadBalancers.shared.listeners.https.rules.web");
-const APP: (&str, &str) = ("arn:app", "loadBalancers.shared.targets.app-8080");
+const APP: (&str, &str) = ("arn:app", "loadBalancers.shared.targets.app");
 
 fn shared_rule(arn: &str, priority: i32, host: &str) -> ListenerRule {
     let config = aws_sdk_elasticloadbalancingv2::types::HostHeaderConditionConfig::builder().values(host);
     let condition = RuleCondition::builder().field("host-header").host_header_config(config.build()).build();
     let rule = ListenerRule::builder().rule_arn(arn).priority(priority.to_string()).is_default(false);
-    rule.conditions(condition).actions(forward("arn:app")).build()
+    rule.conditions(condition).actions(lead::forward("arn:app")).build()
 }
 
 fn api_rule(priority: i32) -> ListenerRule {
@@ -812,7 +921,9 @@ async fn a_number_that_was_taken_at_the_same_moment_is_left_to_the_next_pass() {
     let standing = company(vec![]);
     let taken = mock!(Client::create_rule)
         .then_error(|| CreateRuleError::generic(ErrorMetadata::builder().code("PriorityInUse").build()));
-    let error = ensure(&client(&all(&standing, &[&taken])), &shared(Operation::Ensure)).await.unwrap_err();
+    let certificates = shared_certificates(&[OUR_CERTIFICATE]);
+    let aws = with_acm(&all(&standing, &[&taken, &certificates]), &[&certificate_tags()]);
+    let error = ensure(&aws, &shared(Operation::Ensure)).await.unwrap_err();
     assert_eq!(error.kind(), "NotReadySoon");
 }
 

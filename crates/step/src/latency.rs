@@ -38,6 +38,11 @@ impl Latency {
         (4 * self.p95).max(600)
     }
 
+    /// "about 2 min".
+    pub fn told(self) -> String {
+        format!("about {}", minutes(self.typical))
+    }
+
     /// The error for something that isn't ready: `doing` says what goes on, "VPC link (demo-qa) is
     /// pending", and `since` when it began. Past the deadline it is [`Error::Failed`].
     pub fn wait(self, doing: &str, since: Timestamp) -> Error {

@@ -23,6 +23,7 @@ use aws_sdk_applicationautoscaling::Client as Scaling;
 use aws_sdk_cloudwatchlogs::Client as Logs;
 use aws_sdk_ecr::Client as Ecr;
 use aws_sdk_ecs::{Client as Ecs, types::Service as EcsService};
+use aws_sdk_elasticloadbalancingv2::Client as Elb;
 use aws_sdk_secretsmanager::Client as Secrets;
 use aws_sdk_servicediscovery::Client as CloudMap;
 use spec::Service;
@@ -33,6 +34,7 @@ use task::{Kind, Task, follow, image, log_group, secret, task_definition};
 #[derive(Debug, Clone)]
 struct Aws {
     ecs: Ecs,
+    elb: Elb,
     ecr: Ecr,
     logs: Logs,
     secrets: Secrets,
@@ -44,6 +46,7 @@ struct Aws {
 pub async fn handle(context: Context) -> Result<Answer> {
     let aws = Aws {
         ecs: Ecs::new(&context.aws),
+        elb: Elb::new(&context.aws),
         ecr: Ecr::new(&context.aws),
         logs: Logs::new(&context.aws),
         secrets: Secrets::new(&context.aws),
@@ -112,6 +115,10 @@ async fn ensure_one(
     }
     let registry = discovery::ensure(&aws.cloud_map, context, &around.names, key).await?;
     let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
+    let wanted = match &found {
+        Some(found) => wanted.beside(&aws.elb, found, &service.ports).await?,
+        None => wanted,
+    };
     let scale = scale::wanted(context, key, service)?;
     if scale.is_none() {
         let resource = scale::resource(&context.cluster_name(), &context.service_name(key, service));
@@ -191,6 +198,10 @@ async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
 async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
     let ours = service::ours(&aws.ecs, context).await?;
     let runs = service::revisions(&ours);
+    // Of an environment that goes no network is known, and no service stays.
+    if context.operation == Operation::Prune && context.outputs.network.is_some() {
+        service::leave_groups(&aws.ecs, context, &ours).await?;
+    }
     let dropped = service::dropped(context, ours);
     let mut changes = scale::delete_dropped(&aws.scaling, context, &dropped).await?;
     changes.extend(service::delete_dropped(&aws.ecs, context, &dropped).await?);

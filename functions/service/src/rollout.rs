@@ -26,16 +26,16 @@ pub(crate) async fn ready(ecs: &Client, context: &Context, service: &Service, wa
             wanted.name
         )));
     }
-    let all_run = service.running_count() == service.desired_count();
-    if primary.rollout_state() == Some(&DeploymentRolloutState::Completed) && all_run {
+    if is_completed(service) {
         return Ok(());
     }
     if has_failed(service) {
         let reason = stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?;
         return Err(Error::Failed(format!(
-            "deploying ECS service ({}): {}; mend that and upload the spec again",
+            "deploying ECS service ({}): {}; {}; mend that and upload the spec again",
             wanted.name,
-            reason.or_else(|| primary.rollout_state_reason().map(str::to_owned)).unwrap_or_default()
+            reason.or_else(|| primary.rollout_state_reason().map(str::to_owned)).unwrap_or_default(),
+            before(service, &wanted.revision)
         )));
     }
     let mut doing = format!(
@@ -71,6 +71,22 @@ pub(crate) fn has_failed(service: &Service) -> bool {
     primary(service).is_some_and(|primary| {
         primary.rollout_state() == Some(&DeploymentRolloutState::Failed) || keeps_stopping(service, primary)
     })
+}
+
+/// Whether the primary deployment is completed, and all tasks run that the service is to have.
+pub(crate) fn is_completed(service: &Service) -> bool {
+    let state = primary(service).and_then(Deployment::rollout_state);
+    state == Some(&DeploymentRolloutState::Completed) && service.running_count() == service.desired_count()
+}
+
+/// What a failed deployment of a revision left running.
+pub(crate) fn before(service: &Service, revision: &str) -> String {
+    let others = service.deployments().iter().filter(|found| found.task_definition() != Some(revision));
+    match others.map(Deployment::running_count).sum::<i32>() {
+        0 => "nothing serves in its place: no task of another revision runs".to_owned(),
+        1 => "what ran before still serves, with 1 task".to_owned(),
+        running => format!("what ran before still serves, with {running} tasks"),
+    }
 }
 
 fn primary(found: &Service) -> Option<&Deployment> {

@@ -10,8 +10,11 @@ use aws_sdk_ecs::{
         Service, ServiceField, ServiceRegistry, Tag,
     },
 };
+use aws_sdk_elasticloadbalancingv2::{Client as Elb, types::TargetTypeEnum};
 use spec::Target;
-use step::{Change, Context, Doing, Error, Field, Operation, Result, compare, missing_tags, side_by_side};
+use step::{
+    Change, Context, Doing, Error, Field, Latency, Operation, Result, compare, missing_tags, side_by_side,
+};
 use task::{
     Place,
     follow::{DEPLOYED, Newest, REFUSED},
@@ -99,6 +102,68 @@ fn targets(context: &Context, key: &str) -> Result<BTreeMap<String, i32>> {
     spec::targets(&context.spec).into_iter().filter_map(of).collect()
 }
 
+impl Wanted {
+    /// The same, registered also where it is registered now: traffic leaves the groups it no longer belongs to once it
+    /// is steady in the others. `prune` takes it out of them.
+    pub(crate) async fn beside(mut self, elb: &Elb, found: &Service, ports: &[u16]) -> Result<Self> {
+        let old = registered(found).into_iter().filter(|(arn, _)| !self.targets.contains_key(arn));
+        let old: Vec<(String, i32)> = old.collect();
+        for (arn, port) in old.into_iter().take(MOST_GROUPS.saturating_sub(self.targets.len())) {
+            if !is_in_use(elb, &arn, self.place.network.is_some()).await? {
+                continue;
+            }
+            // The containers of the new revision may no longer have the port of the old one.
+            let same = ports.iter().any(|known| i32::from(*known) == port).then_some(port);
+            let port =
+                same.or(self.targets.values().next().copied()).or(ports.first().map(|port| (*port).into()));
+            self.targets.extend(port.map(|port| (arn, port)));
+        }
+        Ok(self)
+    }
+}
+
+/// How many target groups ECS lets a service have.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/register-multiple-targetgroups.html>
+const MOST_GROUPS: usize = 5;
+
+/// Whether a target group hangs on a balancer, and takes tasks of this kind.
+async fn is_in_use(elb: &Elb, arn: &str, with_address: bool) -> Result<bool> {
+    let described = elb.describe_target_groups().target_group_arns(arn).send().await;
+    let described =
+        described.unless_absent(&["TargetGroupNotFound"], || format!("describing target group ({arn})"))?;
+    let groups = described.and_then(|answer| answer.target_groups).unwrap_or_default();
+    let kind = if with_address { TargetTypeEnum::Ip } else { TargetTypeEnum::Instance };
+    Ok(groups.iter().any(|group| {
+        !group.load_balancer_arns().is_empty() && group.target_type().is_none_or(|found| *found == kind)
+    }))
+}
+
+/// Takes the services of the spec out of the target groups that are no longer theirs, and waits until their tasks have
+/// been replaced.
+pub(crate) async fn leave_groups(ecs: &Client, context: &Context, ours: &[(String, Service)]) -> Result<()> {
+    let one = async |(cluster, found): &(String, Service)| {
+        let name = found.service_name().unwrap_or_default();
+        let mut services = context.spec.services.iter();
+        let Some((key, _)) = services.find(|(key, service)| context.service_name(key, service) == name)
+        else {
+            return Ok(());
+        };
+        let wanted = targets(context, key)?;
+        if registered(found) != wanted {
+            let update = ecs.update_service().cluster(cluster).service(name);
+            let update = update.set_load_balancers(Some(balancers(key, &wanted))).send().await;
+            update.doing(|| format!("taking ECS service ({name}) out of its old target groups"))?;
+        } else if context.run.paused || rollout::is_completed(found) {
+            return Ok(());
+        }
+        let doing = format!("ECS service ({name}) is leaving its old target groups");
+        Err(Latency::of("ecs-service").wait(&doing, context.since))
+    };
+    let here = ours.iter().filter(|(cluster, _)| *cluster == context.cluster_name());
+    side_by_side(here.map(one)).await?;
+    Ok(())
+}
+
 /// Makes the service, found or not, be what the spec says, and answers it as it then is.
 pub(crate) async fn ensure(ecs: &Client, found: Option<Service>, wanted: &Wanted) -> Result<Service> {
     let Some(found) = found else { return create(ecs, wanted).await };
@@ -118,7 +183,23 @@ pub(crate) fn plan(found: Option<&Service>, wanted: &Wanted, newest: Option<&New
         found: tags(found).remove(REFUSED),
         wanted: refused.tag(),
     });
-    Change::update(&wanted.address, difference(found, wanted).into_iter().chain(refused).collect())
+    let fields = difference(found, wanted);
+    let downtime = downtime(found, wanted, &fields);
+    Change::update(&wanted.address, fields.into_iter().chain(downtime).chain(refused).collect())
+}
+
+/// How long nothing serves, where ECS may stop all tasks before new ones run.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html>
+fn downtime(found: &Service, wanted: &Wanted, fields: &[Field]) -> Option<Field> {
+    let stops = wanted.deployment.minimum == 0 && found.running_count() > 0 && !wanted.paused;
+    (stops && fields.iter().any(deploys)).then(|| Field {
+        name: "downtime".to_owned(),
+        found: None,
+        wanted: format!(
+            "is down for {}: with `deployment.minimum: 0` ECS stops the old tasks before new ones run",
+            Latency::of("ecs-service").told()
+        ),
+    })
 }
 
 /// Remembers what was rolled back, and ends the run that deployed it: what runs stays, and what was rolled back
@@ -147,9 +228,10 @@ pub(crate) async fn refuse(ecs: &Client, context: &Context, found: &Service, new
     };
     let image = newest.passed_over.as_ref().map_or_else(|| "its image".to_owned(), Clone::clone);
     Err(Error::Failed(format!(
-        "deploying ECS service ({name}): ECS went back to the revision before, since {}; {image} isn't tried again: \
+        "deploying ECS service ({name}): ECS went back to the revision before, since {}; {}; {image} isn't tried again: \
          mend it and push a newer one",
-        reason.unwrap_or_else(|| "tasks of the new one didn't stay up".to_owned())
+        reason.unwrap_or_else(|| "tasks of the new one didn't stay up".to_owned()),
+        rollout::before(found, &revision)
     )))
 }
 
@@ -307,7 +389,7 @@ async fn create(ecs: &Client, wanted: &Wanted) -> Result<Service> {
         .desired_count(wanted.initial)
         .set_capacity_provider_strategy(wanted.place.strategy()?)
         .set_network_configuration(wanted.place.network()?)
-        .set_load_balancers(Some(balancers(wanted)))
+        .set_load_balancers(Some(balancers(&wanted.container, &wanted.targets)))
         .set_service_registries(wanted.registry.as_ref().map(|arn| vec![registry(arn)]))
         .set_health_check_grace_period_seconds(wanted.grace())
         .deployment_configuration(deployment_configuration(wanted))
@@ -346,7 +428,7 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
         .set_desired_count(desired)
         .set_capacity_provider_strategy(wanted.place.strategy()?.or(left))
         .set_network_configuration(wanted.place.network()?)
-        .set_load_balancers(Some(balancers(wanted)))
+        .set_load_balancers(Some(balancers(&wanted.container, &wanted.targets)))
         .set_service_registries(differs("discovery").then(registries))
         .set_health_check_grace_period_seconds(wanted.grace())
         .deployment_configuration(deployment_configuration(wanted))
@@ -379,15 +461,11 @@ async fn retag(ecs: &Client, arn: &str, name: &str, tags: &BTreeMap<String, Stri
     Ok(())
 }
 
-fn balancers(wanted: &Wanted) -> Vec<LoadBalancer> {
+fn balancers(container: &str, targets: &BTreeMap<String, i32>) -> Vec<LoadBalancer> {
     let balancer = |(arn, port): (&String, &i32)| {
-        LoadBalancer::builder()
-            .target_group_arn(arn)
-            .container_name(&wanted.container)
-            .container_port(*port)
-            .build()
+        LoadBalancer::builder().target_group_arn(arn).container_name(container).container_port(*port).build()
     };
-    wanted.targets.iter().map(balancer).collect()
+    targets.iter().map(balancer).collect()
 }
 
 /// A task whose address is its own is registered by that alone.
@@ -417,10 +495,11 @@ async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<
     }
     let reason = rollout::stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?;
     Err(Error::Failed(format!(
-        "deploying ECS service ({}): ECS went back to the revision before, since {}; mend that and upload \
+        "deploying ECS service ({}): ECS went back to the revision before, since {}; {}; mend that and upload \
          the spec again",
         wanted.name,
-        reason.unwrap_or_else(|| "tasks of the new one didn't stay up".to_owned())
+        reason.unwrap_or_else(|| "tasks of the new one didn't stay up".to_owned()),
+        rollout::before(found, &wanted.revision)
     )))
 }
 

@@ -55,6 +55,9 @@ use aws_sdk_ecs::{
         ServiceEvent, ServiceRegistry, Task, TaskDefinition, TaskDefinitionStatus,
     },
 };
+use aws_sdk_elasticloadbalancingv2::{
+    operation::describe_target_groups::DescribeTargetGroupsOutput, types::TargetGroup,
+};
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_servicediscovery::{
     error::ErrorMetadata as CloudMapErrorMetadata,
@@ -115,12 +118,11 @@ fn context_of(spec: &str, operation: Operation) -> Context {
         uri: "registry/demo-app".to_owned(),
         ..RepositoryOutput::default()
     };
-    let targets = [("app-80".to_owned(), "arn:target".to_owned())].into();
+    let targets = [("app".to_owned(), "arn:target".to_owned())].into();
     let arn = "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/app/demo-outer/1a".to_owned();
     let balancer = LoadBalancerOutput { targets, ..LoadBalancerOutput::default() };
     let group = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/demo-app/2b".to_owned();
-    let outer =
-        LoadBalancerOutput { arn, targets: [("app-80".to_owned(), group)].into(), ..balancer.clone() };
+    let outer = LoadBalancerOutput { arn, targets: [("app".to_owned(), group)].into(), ..balancer.clone() };
     let cluster = ClusterOutput { namespace: Some("ns-1".to_owned()), ..ClusterOutput::default() };
     let outputs = Outputs {
         network: Some(network),
@@ -149,6 +151,7 @@ struct Rules {
     logs: Vec<Rule>,
     cloud_map: Vec<Rule>,
     scaling: Vec<Rule>,
+    elb: Vec<Rule>,
 }
 
 impl Rules {
@@ -164,6 +167,7 @@ impl Rules {
             logs: Vec::new(),
             cloud_map: vec![namespaces(&[])],
             scaling: vec![targets(vec![])],
+            elb: vec![old_groups(&[])],
         }
     }
 
@@ -172,6 +176,7 @@ impl Rules {
         let logs: Vec<&Rule> = self.group.iter().chain(&self.logs).collect();
         Aws {
             ecs: mock_client!(aws_sdk_ecs, RuleMode::MatchAny, &ecs),
+            elb: mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, &self.elb),
             ecr: mock_client!(aws_sdk_ecr, RuleMode::MatchAny, [&self.image]),
             logs: mock_client!(aws_sdk_cloudwatchlogs, RuleMode::MatchAny, &logs),
             secrets: mock_client!(aws_sdk_secretsmanager, RuleMode::MatchAny, [&self.secret]),
@@ -193,6 +198,17 @@ impl Rules {
         };
         planned.changes.iter().flat_map(told).collect()
     }
+}
+
+/// Those of the target groups that a service no longer belongs to that still hang on a balancer.
+fn old_groups(in_use: &'static [&'static str]) -> Rule {
+    mock!(Elb::describe_target_groups).then_compute_output(move |request| {
+        let asked = request.target_group_arns().iter();
+        let hangs = asked.filter(|arn| in_use.contains(&arn.as_str())).map(|arn| {
+            TargetGroup::builder().target_group_arn(arn).load_balancer_arns("arn:balancer").build()
+        });
+        DescribeTargetGroupsOutput::builder().set_target_groups(Some(hangs.collect())).build()
+    })
 }
 
 fn nothing_listed() -> [Rule; 3] {
@@ -475,6 +491,66 @@ fn deployed_tag() -> Rule {
     mock!(Ecs::tag_resource)
         .match_requests(|request| request.tags().iter().any(|tag| tag.key() == Some("plinth:deployed")))
         .then_output(|| TagResourceOutput::builder().build())
+}
+
+/// A service that is in these target groups.
+fn in_groups(groups: &[(&str, i32)]) -> EcsService {
+    let of = |(arn, port): &(&str, i32)| {
+        LoadBalancer::builder().target_group_arn(*arn).container_port(*port).build()
+    };
+    service().set_load_balancers(Some(groups.iter().map(of).collect())).build()
+}
+
+#[tokio::test]
+async fn a_service_that_moves_to_another_target_group_stays_in_the_old_one_until_the_end() {
+    let mut rules = Rules::standing();
+    rules.services = services(vec![in_groups(&[("arn:gone", 80), ("arn:old", 8080)])]);
+    rules.elb = vec![old_groups(&["arn:old"])];
+    let update = mock!(Ecs::update_service)
+        .match_requests(|request| {
+            let groups = request.load_balancers().iter();
+            let groups: Vec<_> =
+                groups.filter_map(|used| Some((used.target_group_arn()?, used.container_port()?))).collect();
+            // The containers have no port 8080 any more.
+            groups == [("arn:old", 80), ("arn:target", 80)]
+        })
+        .then_output(|| {
+            let moved = in_groups(&[("arn:old", 80), ("arn:target", 80)]);
+            UpdateServiceOutput::builder().service(moved).build()
+        });
+    let tag = mock!(Ecs::tag_resource).then_output(|| TagResourceOutput::builder().build());
+    rules.ecs = vec![update, tag];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(rules.ecs[0].num_calls(), 1);
+
+    let both = ("demo".to_owned(), in_groups(&[("arn:old", 80), ("arn:target", 80)]));
+    let leave = mock!(Ecs::update_service)
+        .match_requests(|request| {
+            let groups = request.load_balancers();
+            groups.len() == 1 && groups[0].target_group_arn() == Some("arn:target")
+        })
+        .then_output(|| UpdateServiceOutput::builder().build());
+    let ecs = mock_client!(aws_sdk_ecs, RuleMode::MatchAny, [&leave]);
+    let context = context(Operation::Prune);
+    let error = service::leave_groups(&ecs, &context, &[both]).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("ECS service (demo-app) is leaving its old target groups"),
+        "{error}"
+    );
+    assert_eq!(leave.num_calls(), 1);
+    let left = ("demo".to_owned(), service().build());
+    service::leave_groups(&ecs, &context, &[left]).await.expect("an answer");
+    assert_eq!(leave.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_plan_says_how_long_a_service_is_down_that_keeps_no_task_while_it_is_deployed() {
+    let mut rules = Rules::standing();
+    rules.spec = SPEC.replace("desired: 2", "desired: 2\n    deployment: { minimum: 0 }").leak();
+    rules.definition = defined(Some(definition("registry/demo-app:0")));
+    rules.services = services(vec![service().deployment_configuration(deploying(0, 200, true)).build()]);
+    let told = rules.planned().await;
+    assert!(told.contains(&"services.app downtime".to_owned()), "{told:?}");
 }
 
 #[tokio::test]
@@ -1321,12 +1397,18 @@ async fn why_a_task_stopped_is_told_with_what_each_container_says_once() {
         ))
         .containers(container("proxy", Some(0), None));
     for (task, told) in [
-        (ended(1, pull).containers(container("app", None, Some(pull))), format!("): {pull}; mend")),
-        (ended(1, unhealthy).containers(container("app", None, None)), format!("): {unhealthy}; mend")),
+        (
+            ended(1, pull).containers(container("app", None, Some(pull))),
+            format!("): {pull}; nothing serves in its place"),
+        ),
+        (
+            ended(1, unhealthy).containers(container("app", None, None)),
+            format!("): {unhealthy}; nothing serves"),
+        ),
         (
             exited,
             "): Essential container in task exited: app exited with 137: OutOfMemoryError: Container killed \
-             due to memory usage; mend"
+             due to memory usage; nothing serves"
                 .to_owned(),
         ),
     ] {
@@ -1349,7 +1431,7 @@ async fn what_ecs_stopped_to_go_back_and_what_ended_of_another_revision_is_no_re
     ])
     .into();
     let error = rules.ensured().await.unwrap_err();
-    assert!(error.to_string().contains("): the reason; mend"), "{error}");
+    assert!(error.to_string().contains("): the reason; nothing serves"), "{error}");
 }
 
 /// The same, where the service follows its repository.

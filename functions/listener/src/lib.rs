@@ -293,6 +293,9 @@ async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
 async fn delete_from_ours(elb: &Client, context: &Context, arn: &str, key: &str) -> Result<Vec<Change>> {
     let (owner, mut changes) = (context.owner(), Vec::new());
     let named = context.spec.load_balancers.get_key_value(key).filter(|(_, balancer)| !balancer.existing);
+    // Of a balancer that another took the place of nothing is kept. Its listeners go before its targets do.
+    let output = context.outputs.load_balancers.get(key).filter(|_| context.operation == Operation::Prune);
+    let named = named.filter(|_| output.is_none_or(|output| output.arn == arn));
     let named = Vec::from_iter(named);
     for found in describe(elb, arn).await? {
         let port = found.aws.port().unwrap_or_default();

@@ -323,6 +323,19 @@ async fn a_balancer_that_failed_fails_the_run() {
 }
 
 #[tokio::test]
+async fn the_listeners_of_a_balancer_that_another_took_the_place_of_go_before_their_targets() {
+    let delete = mock!(Client::delete_listener).then_output(|| DeleteListenerOutput::builder().build());
+    let found = described(vec![listener(80, "arn:app")]);
+    let rules = [&balancer(LoadBalancerStateEnum::Active), &found, &tagged(MAIN), &tagged(INNER), &delete];
+    let mut context = context(Operation::Prune);
+    prune(&client(&rules), &context).await.expect("an answer");
+    assert_eq!(delete.num_calls(), 0);
+    context.outputs.load_balancers.get_mut("inner").expect("a balancer").arn = "arn:new".to_owned();
+    prune(&client(&rules), &context).await.expect("an answer");
+    assert_eq!(delete.num_calls(), 1);
+}
+
+#[tokio::test]
 async fn a_dropped_listener_is_planned_and_deleted_and_one_that_is_not_ours_stays() {
     let delete = mock!(Client::delete_listener)
         .match_requests(|request| request.listener_arn() == Some("arn:listener-80"))
@@ -360,7 +373,7 @@ services:
 fn web(operation: Operation) -> Context {
     let targets = [("app", "arn:app"), ("app.9090", "arn:api")];
     let output = LoadBalancerOutput {
-        arn: "arn:public".to_owned(),
+        arn: "arn:inner".to_owned(),
         targets: targets.map(|(word, arn)| (word.to_owned(), arn.to_owned())).into(),
         ..LoadBalancerOutput::default()
     };

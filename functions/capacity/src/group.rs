@@ -16,7 +16,8 @@ use aws_sdk_autoscaling::{
 };
 use aws_sdk_ec2::{Client as Ec2, types::Filter};
 use step::{
-    ADDRESS, CONTROL_PLANE, Change, Context, Doing, ENVIRONMENT, Error, Field, Result, compare, missing_tags,
+    ADDRESS, CONTROL_PLANE, Change, Context, Doing, ENVIRONMENT, Error, Field, Pace, Result, compare,
+    missing_tags,
 };
 
 use crate::{GROUP, Wanted, wait};
@@ -205,6 +206,12 @@ async fn update(auto_scaling: &Client, wanted: &Wanted<'_>) -> Result<()> {
     let updated = update.send().await;
     let doing = || format!("changing Auto Scaling group ({})", wanted.name);
     refuse_new_profile(&updated, wanted, doing)?;
+    // Another template is taken once the instances are refreshed that somebody has replaced by one of theirs.
+    // Source: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/instance-refresh-overview.html>
+    let refreshed = |message: &str| message.contains("active instance refresh");
+    if updated.as_ref().is_err_and(|error| error.message().is_some_and(refreshed)) {
+        return Err(Error::wait(Pace::Later, format!("{}: its instances are being refreshed", doing())));
+    }
     updated.gone(&[], &["ScalingActivityInProgress", "ResourceContention"], doing)
 }
 

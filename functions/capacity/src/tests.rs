@@ -8,7 +8,7 @@ use aws_sdk_autoscaling::{
         describe_scaling_activities::DescribeScalingActivitiesOutput,
         set_instance_protection::SetInstanceProtectionOutput,
         start_instance_refresh::StartInstanceRefreshOutput,
-        update_auto_scaling_group::UpdateAutoScalingGroupOutput,
+        update_auto_scaling_group::{UpdateAutoScalingGroupError, UpdateAutoScalingGroupOutput},
     },
     primitives::DateTime,
     types::{
@@ -533,6 +533,19 @@ async fn each_setting_of_the_group_that_drifted_is_planned_and_put_right() {
         ensured(&[&groups(Some(found)), &update]).await.expect("an answer");
         assert_eq!(update.num_calls(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_refresh_that_somebody_started_is_waited_for_where_the_group_must_change() {
+    let found = group().min_size(0).instances(instance("1", LifecycleState::InService)).build();
+    let update = mock!(AutoScaling::update_auto_scaling_group).then_error(|| {
+        let error = aws_sdk_autoscaling::error::ErrorMetadata::builder().code("ValidationError");
+        let error = error.message("An active instance refresh with a desired configuration exists. All …");
+        UpdateAutoScalingGroupError::generic(error.build())
+    });
+    let error = ensured(&[&groups(Some(found)), &update]).await.unwrap_err();
+    assert_eq!(error.kind(), "NotReadyLater");
+    assert!(error.to_string().ends_with("its instances are being refreshed"), "{error}");
 }
 
 #[tokio::test]

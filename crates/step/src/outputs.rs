@@ -85,6 +85,9 @@ pub struct KeyOutput {
 pub struct SecretOutput {
     /// Its ARN.
     pub arn: String,
+    /// In a plan, whether the run will give it another value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renewed: bool,
 }
 
 /// What is known of a repository.

@@ -60,7 +60,7 @@ fn context(spec: &str) -> Context {
         group: "sg".to_owned(),
         ..NetworkOutput::default()
     };
-    let secret = step::SecretOutput { arn: "arn:secret".to_owned() };
+    let secret = step::SecretOutput { arn: "arn:secret".to_owned(), renewed: false };
     let outputs = Outputs {
         network: Some(network),
         file_systems: [("files".to_owned(), files)].into(),

@@ -82,7 +82,7 @@ fn context_with(operation: Operation, more: &Value) -> Context {
     let outputs = Outputs {
         network: Some(network),
         repositories: [("app".to_owned(), repository)].into(),
-        secrets: [("key".to_owned(), SecretOutput { arn: "arn:secret".to_owned() })].into(),
+        secrets: [("key".to_owned(), SecretOutput { arn: "arn:secret".to_owned(), renewed: false })].into(),
         ..Outputs::default()
     };
     step::test::context(operation, spec, outputs)

@@ -255,7 +255,7 @@ mod tests {
                 ONE: "${secrets.key.a}", TWO: "${secrets.key.b}", THREE: plain } } } }"#;
         let spec = spec::parse(spec, None).expect("a spec");
         let mut outputs = Outputs::default();
-        outputs.secrets.insert("key".into(), SecretOutput { arn: "arn:key".into() });
+        outputs.secrets.insert("key".into(), SecretOutput { arn: "arn:key".into(), renewed: false });
         let repository = RepositoryOutput { arn: "arn:api".into(), ..RepositoryOutput::default() };
         outputs.repositories.insert("api".into(), repository);
         let context = step::test::context(Operation::Ensure, spec, outputs);

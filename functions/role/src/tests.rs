@@ -350,7 +350,9 @@ fn known(spec: &str, operation: Operation) -> Context {
         outputs.repositories.insert(key.clone(), RepositoryOutput { arn, ..RepositoryOutput::default() });
     }
     for key in spec.secrets.keys() {
-        outputs.secrets.insert(key.clone(), step::SecretOutput { arn: format!("arn:secret:{key}") });
+        outputs
+            .secrets
+            .insert(key.clone(), step::SecretOutput { arn: format!("arn:secret:{key}"), renewed: false });
     }
     step::test::context(operation, spec, outputs)
 }

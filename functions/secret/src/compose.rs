@@ -11,7 +11,11 @@ use serde_json::Value;
 use spec::{Reference, Section, Text};
 use step::{Context, Doing, Error, Field, Pace, Result, digits, side_by_side};
 
-use crate::{Wanted, describe, lacks_value, name, tags};
+use crate::{
+    Wanted, describe,
+    generate::{GENERATED, OTHERWISE, is_renewed},
+    name, tags,
+};
 
 /// The tag that says what a value was composed of.
 const COMPOSED: &str = "plinth:composed";
@@ -38,15 +42,24 @@ pub(crate) async fn ensure(secrets: &Client, context: &Context, wanted: &[Wanted
     };
     let composed = wanted.iter().filter_map(|wanted| Some((wanted, wanted.compose.as_ref()?)));
     let missing = side_by_side(composed.map(|(wanted, compose)| one(wanted, compose))).await?;
-    let missing: BTreeSet<String> = missing.into_iter().flatten().collect();
+    let mut missing: BTreeSet<String> = missing.into_iter().flatten().collect();
     if missing.is_empty() {
         return Ok(());
     }
+    // Whoever is asked for one is asked for all that containers read.
+    let by_hand = wanted.iter().filter(|wanted| wanted.generate.is_none() && wanted.compose.is_none());
+    let read = by_hand.filter(|wanted| is_read(context, &wanted.key));
+    let found = async |wanted: &Wanted| Ok((wanted.key.clone(), describe(secrets, &wanted.name).await?));
+    let found = side_by_side(read.map(found)).await?;
+    let lacking = found.into_iter().filter(|(_, found)| found.as_ref().and_then(current).is_none());
+    missing.extend(lacking.map(|(key, _)| key));
     let environment = &context.run.environment;
-    let told = missing
-        .iter()
-        .map(|name| format!("secrets.{name} has no value: plinth secret set {environment} {name}"));
-    Err(Error::asking(Pace::Later, told.collect::<Vec<_>>().join("; ")))
+    let asks = missing.iter().map(|key| {
+        let ask = format!("secrets.{key} has no value: plinth secret set {environment} {key}");
+        std::future::ready(Err::<(), _>(Error::asking(Pace::Later, ask)))
+    });
+    side_by_side(asks).await?;
+    Ok(())
 }
 
 /// Answers the keys of the parts that have no value.
@@ -71,9 +84,14 @@ async fn ensure_one(
     if !is_made_of(&found, &hash) {
         put(secrets, context, wanted, compose, &versions, &token(&hash, &found)).await?;
     }
-    if tags(found.tags()).get(COMPOSED) != Some(&hash) {
+    let tags = tags(found.tags());
+    if tags.get(COMPOSED) != Some(&hash) {
+        let composed = Tag::builder().key(COMPOSED).value(&hash).build();
+        // One that is generated again gets another value.
+        let generated = tags.contains_key(GENERATED);
+        let generated = generated.then(|| Tag::builder().key(GENERATED).value(OTHERWISE).build());
         let tag = secrets.tag_resource().secret_id(&wanted.name);
-        let tag = tag.tags(Tag::builder().key(COMPOSED).value(&hash).build()).send().await;
+        let tag = tag.set_tags(Some(std::iter::once(composed).chain(generated).collect())).send().await;
         tag.doing(|| format!("noting on secret ({}) what it is composed of", wanted.name))?;
     }
     Ok(missing)
@@ -90,9 +108,10 @@ pub(crate) async fn plan(
     let mut versions = Versions::new();
     let mut renewed = false;
     for key in parts(compose) {
-        let generated = context.spec.secrets.get(key).is_some_and(|secret| secret.generate.is_some());
+        let generate = context.spec.secrets.get(key).and_then(|secret| secret.generate.as_ref());
+        let generated = generate.is_some();
         let part = describe(secrets, &name_of(context, key)).await?;
-        renewed |= generated && part.as_ref().is_none_or(lacks_value);
+        renewed |= generated && part.as_ref().is_none_or(|part| is_renewed(part, generate));
         let version = part.as_ref().and_then(current);
         if version.is_none() && !generated {
             // The value waits for somebody to put this one.
@@ -142,7 +161,7 @@ async fn seen(secrets: &Client, context: &Context, key: &str) -> Result<Describe
 }
 
 /// The id of the version that is read where none is named.
-fn current(secret: &DescribeSecretOutput) -> Option<String> {
+pub(crate) fn current(secret: &DescribeSecretOutput) -> Option<String> {
     let is_current = |stages: &[String]| stages.iter().any(|stage| stage == CURRENT);
     let mut versions = secret.version_ids_to_stages().into_iter().flatten();
     versions.find(|(_, stages)| is_current(stages)).map(|(id, _)| id.clone())

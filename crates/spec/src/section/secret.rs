@@ -16,7 +16,8 @@ pub struct Secret {
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Makes the value once, when the secret is created. It is never changed after that.
+    /// Makes the value when the secret is created, and anew when `username` or `length` changes. A database that was
+    /// made with it takes the new password, and no other `username`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
     /// Makes the value of others: `amqp://${secrets.x.username}:${secrets.x.password}@${services.y.host}:5672`. It

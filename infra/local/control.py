@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from urllib.parse import parse_qs
 
-from . import acm, calls, deployments, faults, given, lifecycle, serve, watch
+from . import acm, calls, deployments, faults, given, lifecycle, rds, serve, watch
 
 PREFIX = "/_local/"
 
@@ -63,6 +63,8 @@ def _route(method: str, path: str, query: dict, body: dict) -> tuple[int, object
             return 200, watch.shown()
         case "DELETE", "watch":
             return 200, watch.end()
+        case "POST", "database":
+            return 201, rds.change_by_itself(body["name"], body.get("version"), body.get("storage"))
         case "POST", "given":
             return 201, given.lay_out(body["spec"])
         case _:

@@ -199,6 +199,22 @@ def _begin_change(thing: DBInstance | DBCluster, settings: dict) -> None:
                       "resetting-master-credentials" if settings.get("master_user_password") else "modifying")
 
 
+def change_by_itself(name: str, version: str | None, storage: int | None) -> dict:
+    """What RDS does without being asked: a newer minor version in the maintenance window, and more storage.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_UpgradeDBInstance.Upgrading.html
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html
+    """
+    backend = next(each for regions in rds_backends.values() for each in regions.values()
+                   if name in each.databases or name in each.clusters)
+    cluster = backend.clusters.get(name)
+    members = [each for each in backend.databases.values() if each.db_cluster_identifier == name]
+    for thing in [cluster, *members] if cluster else [backend.databases[name]]:
+        thing.engine_version = version or thing.engine_version
+        thing.allocated_storage = storage or thing.allocated_storage
+    return {"name": name, "version": version, "storage": storage}
+
+
 def _offered(engine: str, version: str | None) -> None:
     if engine in VERSIONS and version and version not in VERSIONS[engine]:
         raise RDSClientError("InvalidParameterCombination", f"Cannot find version {version} for {engine}")

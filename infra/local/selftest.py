@@ -1780,6 +1780,9 @@ def a_database_is_refused_and_taken_down_as_on_aws() -> None:
     rds.modify_db_instance(DBInstanceIdentifier=place.name, DBPortNumber=5433, AllocatedStorage=30)
     found = rds.describe_db_instances(DBInstanceIdentifier=place.name)["DBInstances"][0]
     assert (found["Endpoint"]["Port"], found["AllocatedStorage"]) == (5433, 30)
+    server.control("POST", "database", {"name": place.name, "version": "16.12", "storage": 40})
+    found = rds.describe_db_instances(DBInstanceIdentifier=place.name)["DBInstances"][0]
+    assert (found["EngineVersion"], found["AllocatedStorage"]) == ("16.12", 40), found
     assert ":key/" in found["KmsKeyId"]
     refused("InvalidParameterCombination", rds.modify_db_instance, DBInstanceIdentifier=place.name,
             AllocatedStorage=20)

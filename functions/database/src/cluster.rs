@@ -14,8 +14,7 @@ use step::{
 
 use crate::{
     BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Standing, USABLE, Wanted, available, changing,
-    credentials::{self, Credentials},
-    days, groups, instance, is_stopped, made, other_state,
+    credentials, days, groups, instance, is_stopped, made, other_state,
     place::Settled,
     retag, since, snapshot, tag_list, tags, tags_of,
     version::{self, Upgrade},
@@ -66,31 +65,42 @@ pub(crate) async fn ensure(
     of_instance?;
     let upgrade = version::upgrade(rds, wanted, found.engine_version().unwrap_or_default()).await?;
     let fields = difference(found, wanted, group, upgrade.as_ref());
+    let password = credentials::difference(&clients.secrets, context, wanted, &tags).await?;
     let restored = tags.get(RESTORED).is_some_and(|restored| restored == PENDING);
-    if fields.is_empty() && !restored {
+    if fields.is_empty() && password.is_none() && !restored {
         return output(found).ok_or_else(|| Error::soon(format!("{what} has no endpoint yet")));
     }
     if let Some(upgrade) = &upgrade {
         change_version(rds, wanted, upgrade).await?;
         return Err(changing(&what, latency, context));
     }
-    let credentials = if restored { Some(credentials::read(&clients.secrets, wanted).await?) } else { None };
-    update(rds, wanted, group, &fields, credentials).await?;
+    let renewed = restored || password.is_some();
+    let credentials = if renewed { Some(credentials::read(&clients.secrets, wanted).await?) } else { None };
+    let mut told = BTreeMap::new();
+    if let Some(credentials) = &credentials {
+        credentials.same_user(found.master_username(), wanted)?;
+        told = credentials.tag();
+    }
+    let password = credentials.map(|credentials| credentials.password);
+    update(rds, wanted, group, &fields, password).await?;
     if restored {
-        let done = BTreeMap::from([(RESTORED.to_owned(), DONE.to_owned())]);
-        retag(rds, found.db_cluster_arn().unwrap_or_default(), &what, &done).await?;
+        told.insert(RESTORED.to_owned(), DONE.to_owned());
+    }
+    if !told.is_empty() {
+        retag(rds, found.db_cluster_arn().unwrap_or_default(), &what, &told).await?;
     }
     Err(changing(&what, latency, context))
 }
 
 /// What `ensure` would change, and where the database answers as far as is known.
 pub(crate) async fn plan(
-    rds: &Client,
+    clients: &Clients,
     context: &Context,
     standing: &Standing,
     wanted: &Wanted,
     group: &str,
 ) -> Result<(Vec<Change>, DatabaseOutput)> {
+    let rds = &clients.rds;
     let unknown = DatabaseOutput { host: UNKNOWN.to_owned(), port: u16::try_from(wanted.port).unwrap_or(0) };
     let of_instance = instance::plan_member(context, standing, wanted)?;
     let Some(found) = find(context, standing, wanted)? else {
@@ -107,6 +117,7 @@ pub(crate) async fn plan(
     // Of what stays stopped nothing is changed.
     if !(is_stopped(state(found)) && context.run.paused) {
         fields.extend(difference(found, wanted, group, upgrade.as_ref()));
+        fields.extend(credentials::difference(&clients.secrets, context, wanted, &tags).await?);
     }
     if upgrade.is_some() || of_instance.as_ref().is_some_and(names_class) {
         let version = upgrade.map_or_else(|| current.to_owned(), |upgrade| upgrade.version);
@@ -127,6 +138,12 @@ fn find<'a>(context: &Context, standing: &'a Standing, wanted: &Wanted) -> Resul
     let Some(found) = standing.clusters.iter().find(named) else { return Ok(None) };
     context.owner().check(&what(&wanted.name), &tags(found.tag_list()))?;
     Ok(Some(found))
+}
+
+/// The version that a cluster has; none if it isn't there.
+pub(crate) fn version<'a>(standing: &'a Standing, wanted: &Wanted) -> Option<&'a str> {
+    let named = |found: &&DbCluster| found.db_cluster_identifier() == Some(&wanted.name);
+    standing.clusters.iter().find(named)?.engine_version()
 }
 
 pub(crate) fn settled(found: &DbCluster) -> Settled<'_> {
@@ -187,6 +204,8 @@ async fn create(clients: &Clients, context: &Context, wanted: &Wanted, group: &s
     let rds = &clients.rds;
     let snapshot = snapshot::to_restore(rds, wanted).await?;
     let credentials = credentials::read(&clients.secrets, wanted).await?;
+    let mut tags = wanted.tags.clone();
+    tags.extend(credentials.tag());
     let version = version::of_new(rds, wanted, snapshot.as_ref()).await?;
     let Some(snapshot) = snapshot else {
         let created = rds
@@ -206,7 +225,7 @@ async fn create(clients: &Clients, context: &Context, wanted: &Wanted, group: &s
             .backup_retention_period(wanted.backups)
             .copy_tags_to_snapshot(true)
             .deletion_protection(wanted.protect)
-            .set_tags(Some(tag_list(&wanted.tags)))
+            .set_tags(Some(tag_list(&tags)))
             .send()
             .await;
         return made(context, created, &wanted.what());
@@ -249,7 +268,7 @@ async fn update(
     wanted: &Wanted,
     group: &str,
     fields: &[Field],
-    credentials: Option<Credentials>,
+    password: Option<String>,
 ) -> Result<()> {
     let differs = |name: &str| fields.iter().any(|field| field.name == name);
     let serverless = wanted.serverless.filter(|_| differs("serverless"));
@@ -263,7 +282,7 @@ async fn update(
         .set_deletion_protection(differs("protect").then_some(wanted.protect))
         .set_copy_tags_to_snapshot(differs("copyTagsToSnapshot").then_some(true))
         .set_vpc_security_group_ids(differs("securityGroup").then(|| vec![group.to_owned()]))
-        .set_master_user_password(credentials.map(|credentials| credentials.password))
+        .set_master_user_password(password)
         .send()
         .await;
     modified.gone(&[], &BUSY, || format!("changing {}", wanted.what()))

@@ -13,8 +13,7 @@ use step::{
 
 use crate::{
     BUSY, Clients, DONE, FINAL_SNAPSHOT, PENDING, RESTORED, Standing, USABLE, Wanted, available, changing,
-    credentials::{self, Credentials},
-    days, groups, is_stopped, made, other_state,
+    credentials, days, groups, is_stopped, made, other_state,
     place::Settled,
     retag, since, snapshot, tag_list, tags_of,
     version::{self, Upgrade},
@@ -68,7 +67,6 @@ pub(crate) async fn ensure(
         return Err(latency.wait(&format!("{what} is creating"), context.since));
     };
     let (tags, state) = (tags_of(found), state(found));
-    refuse_storage(found, wanted)?;
     if state != "deleting" && !missing_tags(&tags, &wanted.tags).is_empty() {
         retag(rds, found.db_instance_arn().unwrap_or_default(), &what, &wanted.tags).await?;
     }
@@ -79,37 +77,47 @@ pub(crate) async fn ensure(
         start(rds, context, found).await?;
     }
     // One that is full is mended by what follows.
-    let grows = wanted.storage > found.allocated_storage();
-    if state != "storage-full" || !grows {
+    if state != "storage-full" || growth(found, wanted).is_none() {
         available(&what, state, latency, since(context, state, found.instance_create_time()))?;
     }
     let upgrade = version::upgrade(rds, wanted, found.engine_version().unwrap_or_default()).await?;
     let fields = difference(found, wanted, group, upgrade.as_ref());
+    let password = credentials::difference(&clients.secrets, context, wanted, &tags).await?;
     let restored = tags.get(RESTORED).is_some_and(|restored| restored == PENDING);
-    if fields.is_empty() && !restored {
+    if fields.is_empty() && password.is_none() && !restored {
         return output(found).ok_or_else(|| Error::soon(format!("{what} has no endpoint yet")));
     }
     if let Some(upgrade) = &upgrade {
         change_version(rds, wanted, upgrade).await?;
         return Err(changing(&what, latency, context));
     }
-    let credentials = if restored { Some(credentials::read(&clients.secrets, wanted).await?) } else { None };
-    update(rds, found, wanted, group, &fields, credentials).await?;
+    let renewed = restored || password.is_some();
+    let credentials = if renewed { Some(credentials::read(&clients.secrets, wanted).await?) } else { None };
+    let mut told = BTreeMap::new();
+    if let Some(credentials) = &credentials {
+        credentials.same_user(found.master_username(), wanted)?;
+        told = credentials.tag();
+    }
+    let password = credentials.map(|credentials| credentials.password);
+    update(rds, found, wanted, group, &fields, password).await?;
     if restored {
-        let done = BTreeMap::from([(RESTORED.to_owned(), DONE.to_owned())]);
-        retag(rds, found.db_instance_arn().unwrap_or_default(), &what, &done).await?;
+        told.insert(RESTORED.to_owned(), DONE.to_owned());
+    }
+    if !told.is_empty() {
+        retag(rds, found.db_instance_arn().unwrap_or_default(), &what, &told).await?;
     }
     Err(changing(&what, latency, context))
 }
 
 /// What `ensure` would change, and where the database answers as far as is known.
 pub(crate) async fn plan(
-    rds: &Client,
+    clients: &Clients,
     context: &Context,
     standing: &Standing,
     wanted: &Wanted,
     group: &str,
 ) -> Result<(Vec<Change>, DatabaseOutput)> {
+    let rds = &clients.rds;
     let unknown = DatabaseOutput { host: UNKNOWN.to_owned(), port: u16::try_from(wanted.port).unwrap_or(0) };
     let Some(found) = find(context, standing, &wanted.name)? else {
         let snapshot = snapshot::to_restore(rds, wanted).await?;
@@ -119,13 +127,13 @@ pub(crate) async fn plan(
         return Ok((vec![change.with("version", version).with("instance", &wanted.class)], unknown));
     };
     let tags = tags_of(found);
-    refuse_storage(found, wanted)?;
     let current = found.engine_version().unwrap_or_default();
     let upgrade = version::upgrade(rds, wanted, current).await?;
     let mut fields: Vec<Field> = other_state(context, state(found)).into_iter().collect();
     // Of what stays stopped nothing is changed.
     if !(is_stopped(state(found)) && context.run.paused) {
         fields.extend(difference(found, wanted, group, upgrade.as_ref()));
+        fields.extend(credentials::difference(&clients.secrets, context, wanted, &tags).await?);
     }
     if fields.iter().any(|field| ["version", "instance"].contains(&field.name.as_str())) {
         let version = upgrade.map_or_else(|| current.to_owned(), |upgrade| upgrade.version);
@@ -161,25 +169,19 @@ pub(crate) fn settled(found: &DbInstance) -> Settled<'_> {
     }
 }
 
-/// Storage only grows, by a tenth at least: RDS rounds up what is less.
+/// The version that an instance has; none if it isn't there.
+pub(crate) fn version<'a>(standing: &'a Standing, wanted: &Wanted) -> Option<&'a str> {
+    standing.instances.iter().find(|found| name(found) == wanted.name)?.engine_version()
+}
+
+/// The storage that an instance grows to; none if it has what the spec asks for, or more: RDS takes none away, and may
+/// have added some by itself. It grows by a tenth at least.
 /// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBInstance.html>
-fn refuse_storage(found: &DbInstance, wanted: &Wanted) -> Result<()> {
-    let (Some(has), Some(asked)) = (found.allocated_storage(), wanted.storage) else { return Ok(()) };
-    let least = has + (has + 9) / 10;
-    if asked < has {
-        return Err(Error::Conflict(format!(
-            "{} has {has} GiB of storage, and RDS can't take any away: write `storage: {has}` at {}",
-            wanted.what(),
-            wanted.address
-        )));
-    }
-    if asked > has && asked < least {
-        return Err(Error::InvalidSpec(format!(
-            "{}.storage: RDS grows {has} GiB by a tenth at least: write {least} or more, or leave {has}",
-            wanted.address
-        )));
-    }
-    Ok(())
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html>
+fn growth(found: &DbInstance, wanted: &Wanted) -> Option<i32> {
+    let has = found.allocated_storage()?;
+    let asked = wanted.storage.filter(|asked| *asked > has)?;
+    Some(asked.max(has + (has + 9) / 10))
 }
 
 fn difference(found: &DbInstance, wanted: &Wanted, group: &str, upgrade: Option<&Upgrade>) -> Vec<Field> {
@@ -192,7 +194,7 @@ fn difference(found: &DbInstance, wanted: &Wanted, group: &str, upgrade: Option<
     [
         version,
         compare("instance", found.db_instance_class().unwrap_or_default(), wanted.class.as_str()),
-        wanted.storage.and_then(|storage| compare("storage", gib(has), gib(storage))),
+        growth(found, wanted).and_then(|storage| compare("storage", gib(has), gib(storage))),
         port(found).and_then(|port| compare("port", port, wanted.port)),
         compare("multiZone", flag(found.multi_az()), wanted.multi_zone),
         compare("backups", days(found.backup_retention_period().unwrap_or_default()), days(wanted.backups)),
@@ -210,6 +212,8 @@ async fn create(clients: &Clients, context: &Context, wanted: &Wanted, group: &s
     let rds = &clients.rds;
     let snapshot = snapshot::to_restore(rds, wanted).await?;
     let credentials = credentials::read(&clients.secrets, wanted).await?;
+    let mut tags = wanted.tags.clone();
+    tags.extend(credentials.tag());
     let Some(snapshot) = snapshot else {
         let version = version::of_new(rds, wanted, None).await?;
         let created = rds
@@ -233,7 +237,7 @@ async fn create(clients: &Clients, context: &Context, wanted: &Wanted, group: &s
             .backup_retention_period(wanted.backups)
             .copy_tags_to_snapshot(true)
             .deletion_protection(wanted.protect)
-            .set_tags(Some(tag_list(&wanted.tags)))
+            .set_tags(Some(tag_list(&tags)))
             .send()
             .await;
         return made(context, created, &wanted.what());
@@ -244,7 +248,7 @@ async fn create(clients: &Clients, context: &Context, wanted: &Wanted, group: &s
         .db_instance_identifier(&wanted.name)
         .db_snapshot_identifier(&snapshot.name)
         .db_instance_class(&wanted.class)
-        .set_allocated_storage(wanted.storage)
+        .set_allocated_storage(snapshot.storage(wanted))
         .port(wanted.port)
         .db_subnet_group_name(&wanted.subnets.name)
         .vpc_security_group_ids(group)
@@ -279,10 +283,10 @@ async fn update(
     wanted: &Wanted,
     group: &str,
     fields: &[Field],
-    credentials: Option<Credentials>,
+    password: Option<String>,
 ) -> Result<()> {
     let differs = |name: &str| fields.iter().any(|field| field.name == name);
-    let storage = wanted.storage.filter(|_| differs("storage"));
+    let storage = growth(found, wanted);
     let striped = storage.filter(|storage| *storage >= STRIPED);
     let modified = rds
         .modify_db_instance()
@@ -298,7 +302,7 @@ async fn update(
         .set_publicly_accessible(differs("publiclyAccessible").then_some(false))
         .set_copy_tags_to_snapshot(differs("copyTagsToSnapshot").then_some(true))
         .set_vpc_security_group_ids(differs("securityGroup").then(|| vec![group.to_owned()]))
-        .set_master_user_password(credentials.map(|credentials| credentials.password))
+        .set_master_user_password(password)
         .send()
         .await;
     modified.gone(&[], &BUSY, || format!("changing {}", wanted.what()))

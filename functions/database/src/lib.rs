@@ -5,7 +5,8 @@
 //! it, and so have its subnet group and its security group. Whether it is protected, whether a last snapshot
 //! is taken of it, and whether a restored one awaits its password are tags too, since no spec says it when
 //! it counts. What would cost its data (another engine, name or key) is refused, or with `replace: true` had
-//! from another, which takes its place before it goes. Never for its version or its storage, which RDS itself raises.
+//! from another, which takes its place before it goes. Never for its version or its storage, which RDS itself raises:
+//! a newer version and more storage than the spec asks for are kept.
 //!
 //! While the environment is paused its databases are stopped: with `prune`, when the services that use them have
 //! stopped. RDS starts what has been stopped for seven days; pausing once more stops it again.
@@ -292,7 +293,9 @@ async fn ensure(clients: &Clients, context: &Context) -> Result<Answer> {
     let wanted = wanted(context)?;
     let standing = if wanted.is_empty() { Standing::default() } else { standing(&clients.rds).await? };
     let passes = wanted.into_iter().map(|wanted| ensure_one(clients, context, &standing, wanted));
-    Answer::new(BTreeMap::from_iter(side_by_side(passes).await?), Vec::new())
+    let (outputs, notes): (Vec<_>, Vec<_>) = side_by_side(passes).await?.into_iter().unzip();
+    let notes = notes.into_iter().flatten().collect();
+    Ok(Answer { notes, ..Answer::new(BTreeMap::from_iter(outputs), Vec::new())? })
 }
 
 async fn ensure_one(
@@ -300,7 +303,7 @@ async fn ensure_one(
     context: &Context,
     standing: &Standing,
     mut wanted: Wanted,
-) -> Result<(String, DatabaseOutput)> {
+) -> Result<((String, DatabaseOutput), Option<String>)> {
     place::settle(context, standing, &mut wanted)?;
     let wanted = &wanted;
     let group = security_group::ensure(&clients.ec2, context, &wanted.group).await?;
@@ -316,7 +319,17 @@ async fn ensure_one(
             retag(&clients.rds, &old.arn, &old.what, tag).await?;
         }
     }
-    Ok((wanted.key.clone(), output))
+    Ok(((wanted.key.clone(), output), note(standing, wanted)))
+}
+
+/// What who follows the run should know of a database.
+fn note(standing: &Standing, wanted: &Wanted) -> Option<String> {
+    let found = if wanted.engine.is_aurora() {
+        cluster::version(standing, wanted)
+    } else {
+        instance::version(standing, wanted)
+    };
+    version::note(wanted, found?)
 }
 
 async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
@@ -329,21 +342,23 @@ async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
     let old = all.iter().flat_map(|wanted| &wanted.old).map(|old| old.arn.clone());
     standing.replaced = old.filter(|_| !context.run.paused).collect();
     let mut changes = delete_dropped(clients, context, &standing).await?;
-    let mut outputs = BTreeMap::new();
+    let (mut outputs, mut notes) = (BTreeMap::new(), Vec::new());
     for wanted in all {
+        notes.extend(note(&standing, &wanted));
         let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
         changes.extend(of_group);
         changes.extend(subnet_group::plan(rds, context, &wanted.subnets).await?);
         let group = group.as_deref().unwrap_or(UNKNOWN);
         let (of_database, output) = if wanted.engine.is_aurora() {
-            cluster::plan(rds, context, &standing, &wanted, group).await?
+            cluster::plan(clients, context, &standing, &wanted, group).await?
         } else {
-            instance::plan(rds, context, &standing, &wanted, group).await?
+            instance::plan(clients, context, &standing, &wanted, group).await?
         };
         changes.extend(of_database);
         outputs.insert(wanted.key, output);
     }
-    Ok(Answer::new(outputs, changes)?.keeping(needs(context, &standing)))
+    let answer = Answer { notes, ..Answer::new(outputs, changes)? };
+    Ok(answer.keeping(needs(context, &standing)))
 }
 
 async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {

@@ -21,6 +21,13 @@ pub(crate) struct Snapshot {
     status: String,
 }
 
+impl Snapshot {
+    /// The storage in GiB of what is restored from it; none for what it has itself, below which RDS restores nothing.
+    pub(crate) fn storage(&self, wanted: &Wanted) -> Option<i32> {
+        wanted.storage.filter(|asked| self.storage.is_none_or(|held| *asked > held))
+    }
+}
+
 /// The snapshot the spec names, if it names one; it must be there, and fit.
 pub(crate) async fn to_restore(rds: &Client, wanted: &Wanted) -> Result<Option<Snapshot>> {
     let Some(name) = &wanted.restore else { return Ok(None) };
@@ -44,14 +51,6 @@ fn fits(snapshot: &Snapshot, wanted: &Wanted) -> Result<()> {
             "{address}.restore: snapshot ({name}) is of {}, not {}",
             snapshot.engine,
             wanted.engine.word()
-        )));
-    }
-    if let (Some(held), Some(asked)) = (snapshot.storage, wanted.storage)
-        && asked < held
-        && !wanted.engine.is_aurora()
-    {
-        return Err(Error::InvalidSpec(format!(
-            "{address}.storage: snapshot ({name}) needs {held} GiB: write at least that"
         )));
     }
     if wanted.engine.is_aurora() {

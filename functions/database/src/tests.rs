@@ -41,7 +41,9 @@ use aws_sdk_rds::{
         builders::{DbClusterBuilder, DbInstanceBuilder},
     },
 };
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
+use aws_sdk_secretsmanager::operation::{
+    describe_secret::DescribeSecretOutput, get_secret_value::GetSecretValueOutput,
+};
 use aws_smithy_mocks::{Rule as Mock, RuleMode, mock, mock_client};
 use jiff::ToSpan;
 use spec::Spec;
@@ -63,7 +65,10 @@ fn outputs() -> Outputs {
         private: vec!["subnet-1".to_owned(), "subnet-2".to_owned()],
         group: "sg-shared".to_owned(),
     };
-    let secret = SecretOutput { arn: "arn:aws:secretsmanager:us-east-1:123456789012:secret:db".to_owned() };
+    let secret = SecretOutput {
+        arn: "arn:aws:secretsmanager:us-east-1:123456789012:secret:db".to_owned(),
+        renewed: false,
+    };
     Outputs {
         network: Some(network),
         key: Some(KeyOutput { id: "key-1".to_owned(), arn: KEY.to_owned() }),
@@ -419,7 +424,7 @@ async fn a_plan_names_what_will_be_made_while_nothing_is_there_yet() {
             group: unknown(),
         }),
         key: Some(KeyOutput { id: unknown(), arn: unknown() }),
-        secrets: BTreeMap::from([("db".to_owned(), SecretOutput { arn: unknown() })]),
+        secrets: BTreeMap::from([("db".to_owned(), SecretOutput { arn: unknown(), renewed: false })]),
         ..Outputs::default()
     };
     let answer = plan(&clients_with(&rules, &[groups], &[]), &context).await.expect("an answer");
@@ -615,14 +620,19 @@ async fn one_whose_storage_is_full_may_grow() {
 
 #[tokio::test]
 async fn storage_grows_by_a_tenth_and_never_shrinks_and_names_its_iops_when_striped() {
-    for (storage, kind, told) in [(50, "Conflict", "storage: 100"), (105, "InvalidSpec", "write 110")] {
-        let spec = PLAIN.replace("100", &storage.to_string());
-        let rules = standing_rules(Vec::new(), vec![plain().build()]);
-        let error = planned(&rules, &spec).await.unwrap_err();
-        assert_eq!(error.kind(), kind);
-        assert!(error.to_string().contains(told), "{error}");
-        assert_eq!(ensured(&rules, &spec).await.unwrap_err(), error);
-    }
+    let rules = standing_rules(Vec::new(), vec![plain().build()]);
+    let smaller = PLAIN.replace("100", "50");
+    assert_eq!(planned(&rules, &smaller).await.expect("an answer").changes, []);
+    ensured(&rules, &smaller).await.expect("an answer");
+
+    let mut rules = standing_rules(Vec::new(), vec![plain().build()]);
+    rules.push(
+        mock!(Rds::modify_db_instance)
+            .match_requests(|request| request.allocated_storage() == Some(110))
+            .then_output(|| ModifyDbInstanceOutput::builder().build()),
+    );
+    ensured(&rules, &PLAIN.replace("100", "105")).await.unwrap_err();
+    assert_eq!(rules[4].num_calls(), 1);
     let mut rules = standing_rules(Vec::new(), vec![plain().iops(3000).build()]);
     rules.push(
         mock!(Rds::modify_db_instance)
@@ -956,9 +966,31 @@ async fn a_version_is_raised_first_and_never_lowered() {
     assert_eq!(ensured(&rules, &newer).await.unwrap_err().kind(), "NotReadySoon");
     assert_eq!(rules[6].num_calls(), 1);
 
-    let error = planned(&rules, &AURORA.replace("16", "15")).await.unwrap_err();
-    assert_eq!(error.kind(), "Conflict");
-    assert!(error.to_string().contains("has version 16.4"), "{error}");
+    let rules = standing_rules(vec![cluster().build()], vec![member().build()]);
+    let answer = planned(&rules, &AURORA.replace("16", "15")).await.expect("an answer");
+    assert_eq!(answer.changes, []);
+    assert!(
+        answer.notes[0].contains("has version 16.4, and RDS takes none back to 15"),
+        "{:?}",
+        answer.notes
+    );
+    let answer = ensured(&rules, &AURORA.replace("16", "15")).await.expect("an answer");
+    assert_eq!(answer.notes.len(), 1);
+}
+
+#[tokio::test]
+async fn what_rds_upgrades_and_grows_by_itself_is_let_be_though_the_version_is_pinned_and_withdrawn() {
+    let pinned = PLAIN.replace("'16'", "'16.1'");
+    let found = plain().engine_version("16.2").allocated_storage(150).build();
+    let rules = standing_rules(Vec::new(), vec![found]);
+    let answer = planned(&rules, &pinned).await.expect("an answer");
+    assert_eq!((answer.changes, answer.notes), (Vec::new(), Vec::new()));
+    assert_eq!(ensured(&rules, &pinned).await.expect("an answer").notes, Vec::<String>::new());
+
+    let pinned = AURORA.replace("'16'", "'16.3'");
+    let rules = standing_rules(vec![cluster().build()], vec![member().build()]);
+    assert_eq!(planned(&rules, &pinned).await.expect("an answer").changes, []);
+    ensured(&rules, &pinned).await.expect("an answer");
 }
 
 #[tokio::test]
@@ -1090,6 +1122,63 @@ async fn an_instance_is_restored_and_then_given_the_specs_password() {
     ]);
     assert_eq!(ensured(&rules, &spec).await.unwrap_err().kind(), "NotReadySoon");
     assert_eq!((rules[4].num_calls(), rules[5].num_calls()), (1, 1));
+}
+
+/// The secret's current version.
+fn version(id: &'static str) -> Mock {
+    let versions = std::collections::HashMap::from([(id.to_owned(), vec!["AWSCURRENT".to_owned()])]);
+    mock!(SecretsManager::describe_secret).then_output(move || {
+        DescribeSecretOutput::builder().set_version_ids_to_stages(Some(versions.clone())).build()
+    })
+}
+
+#[tokio::test]
+async fn a_secret_that_got_another_value_is_the_databases_new_password() {
+    for (database, found) in
+        [(PLAIN, (Vec::new(), vec![plain()])), (AURORA, (vec![cluster()], vec![member()]))]
+    {
+        let tags = with_tag(our_tags(database), "plinth:password", &step::digits("one", 8));
+        let (clusters, instances): (Vec<DbClusterBuilder>, Vec<_>) = found;
+        let is_cluster = !clusters.is_empty();
+        let clusters =
+            clusters.into_iter().map(|found| found.set_tag_list(Some(tags.clone())).build()).collect();
+        let instances = instances
+            .into_iter()
+            .map(
+                |found| {
+                    if is_cluster { found.build() } else { found.set_tag_list(Some(tags.clone())).build() }
+                },
+            )
+            .collect();
+        let mut rules = standing_rules(clusters, instances);
+        rules.extend([
+            mock!(Rds::modify_db_instance)
+                .match_requests(|request| request.master_user_password() == Some("pAss1234"))
+                .then_output(|| ModifyDbInstanceOutput::builder().build()),
+            mock!(Rds::modify_db_cluster)
+                .match_requests(|request| request.master_user_password() == Some("pAss1234"))
+                .then_output(|| ModifyDbClusterOutput::builder().build()),
+            mock!(Rds::add_tags_to_resource)
+                .match_requests(|request| {
+                    request.tags().iter().any(|tag| tag.key() == Some("plinth:password"))
+                })
+                .then_output(|| AddTagsToResourceOutput::builder().build()),
+        ]);
+        let value = || {
+            mock!(SecretsManager::get_secret_value).then_output(|| {
+                GetSecretValueOutput::builder().secret_string(SECRET).version_id("two").build()
+            })
+        };
+        let of = |id| clients_with(&rules, &group_rules(), &[value(), version(id)]);
+        let (plans, ensures) = (context(database, Operation::Plan), context(database, Operation::Ensure));
+        ensure(&of("one"), &ensures).await.expect("an answer");
+        assert_eq!(plan(&of("one"), &plans).await.expect("an answer").changes, []);
+
+        let planned = plan(&of("two"), &plans).await.expect("an answer");
+        assert_eq!(named(&planned.changes[0].fields), ["password"]);
+        assert_eq!(ensure(&of("two"), &ensures).await.unwrap_err().kind(), "NotReadySoon");
+        assert_eq!((rules[4].num_calls() + rules[5].num_calls(), rules[6].num_calls()), (1, 1));
+    }
 }
 
 #[tokio::test]

@@ -59,36 +59,51 @@ pub(crate) fn matches(version: &str, prefix: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
 }
 
-/// The version a new database gets. One that is restored keeps its snapshot's, if that will do and is
+/// Whether a version is newer than what a spec asks for: RDS upgrades minor versions by itself, and takes none back.
+/// Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_UpgradeDBInstance.Upgrading.html>
+fn is_newer(version: &str, asked: &str) -> bool {
+    !matches(version, asked) && order(version) > order(asked)
+}
+
+/// The version a new database gets. One that is restored keeps its snapshot's, if that will do, or is newer, and is
 /// offered still.
 pub(crate) async fn of_new(rds: &Client, wanted: &Wanted, snapshot: Option<&Snapshot>) -> Result<String> {
     let offered = offered(rds, wanted.engine).await?;
     let kept = snapshot.map(|snapshot| snapshot.version.as_str()).filter(|version| {
-        let will_do = wanted.version.as_ref().is_none_or(|prefix| matches(version, prefix));
+        let will_do =
+            wanted.version.as_ref().is_none_or(|asked| matches(version, asked) || is_newer(version, asked));
         will_do && offered.iter().any(|offer| offer.engine_version() == Some(version))
     });
     kept.map_or_else(|| newest(&offered, wanted), |version| Ok(version.to_owned()))
 }
 
-/// The version a standing database is to be changed to; none if what it has will do.
+/// The version a standing database is to be changed to; none if what it has will do, or is newer.
 pub(crate) async fn upgrade(rds: &Client, wanted: &Wanted, found: &str) -> Result<Option<Upgrade>> {
     let Some(prefix) = &wanted.version else { return Ok(None) };
-    if matches(found, prefix) {
+    if matches(found, prefix) || is_newer(found, prefix) {
         return Ok(None);
     }
     let offered = offered(rds, wanted.engine).await?;
     let version = newest(&offered, wanted)?;
-    if order(&version) < order(found) {
-        return Err(Error::Conflict(format!(
-            "{} has version {found}, and RDS can't take it back to {prefix}: write a version from {found} \
-             on, or restore an older snapshot under another key of `databases`",
-            wanted.what()
-        )));
-    }
     let version = reachable(&offered, wanted, found, prefix)?.unwrap_or(version);
     let offer = offered.iter().find(|offer| offer.engine_version() == Some(&version));
     let major = offer.and_then(DbEngineVersion::major_engine_version);
     Ok(Some(Upgrade { major: major.is_none_or(|major| !matches(found, major)), version }))
+}
+
+/// What who follows the run should know of a database with a newer version than the spec asks for, unless that differs
+/// in its last part alone: then RDS has upgraded it by itself.
+pub(crate) fn note(wanted: &Wanted, found: &str) -> Option<String> {
+    let asked = wanted.version.as_deref().filter(|asked| is_newer(found, asked))?;
+    let minor = asked.rsplit_once('.').is_some_and(|(major, _)| matches(found, major));
+    (!minor).then(|| {
+        format!(
+            "kept: {} has version {found}, and RDS takes none back to {asked}: write `version: \"{found}\"` at {}, or \
+             restore an older snapshot under another key of `databases`",
+            wanted.what(),
+            wanted.address
+        )
+    })
 }
 
 /// The newest version that a standing one can be changed to at once, where RDS says.
@@ -258,6 +273,13 @@ mod tests {
         assert!(order("11.22-rds.20250814") > order("11.22-rds.20250220"));
         assert!(matches("16.4", "16") && matches("16.4", "16.4") && matches("11.22-rds.1", "11.22"));
         assert!(!matches("16.4", "1") && !matches("16.10", "16.1") && !matches("16", "16.4"));
+    }
+
+    #[test]
+    fn a_version_is_newer_by_its_numbers_and_not_by_having_more_of_them() {
+        assert!(is_newer("16.10", "16.9") && is_newer("17.4", "16") && is_newer("8.4.8", "8.0"));
+        assert!(!is_newer("16.9", "16.10") && !is_newer("16.9", "16") && !is_newer("16.9", "17"));
+        assert!(is_newer("8.0.mysql_aurora.3.10.0", "8.0.mysql_aurora.3.08"));
     }
 
     #[test]

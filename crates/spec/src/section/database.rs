@@ -18,7 +18,7 @@ pub struct Database {
     /// What it runs.
     pub engine: Engine,
     /// The engine's version: a whole one, "16.4", or how it begins, "16", which stands for the newest that
-    /// AWS offers. The newest of all where absent.
+    /// AWS offers. A database with a newer version keeps it. Default: the newest of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9][0-9A-Za-z._-]*$"))]
     pub version: Option<String>,
@@ -29,7 +29,8 @@ pub struct Database {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^db\.[a-z0-9-]+\.[a-z0-9]+$"))]
     pub instance: Option<String>,
-    /// Storage in GiB, of a plain RDS instance; Aurora's grows by itself. 20 where absent.
+    /// Storage in GiB, of a plain RDS instance; Aurora's grows by itself. It never shrinks, and grows by a tenth at
+    /// least. Default: 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<u32>,
     /// The database that is made in it.

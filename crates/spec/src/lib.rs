@@ -52,8 +52,8 @@ pub use section::role::{Role, Statement};
 pub use section::schedule::Schedule;
 pub use section::secret::{Generate, Secret};
 pub use section::service::{
-    After, Architecture, Check, Condition, Deployment, Health, Logs, NetworkMode, Placement, Scale, Service,
-    ServiceRole, Sidecar,
+    After, Architecture, Check, Condition, Deployment, Health, ImageFrom, Logs, NetworkMode, Placement,
+    Scale, Service, ServiceRole, Sidecar,
 };
 pub use value::Duration;
 pub use wave::{Wave, waves};

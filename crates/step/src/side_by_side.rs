@@ -8,7 +8,8 @@ use crate::{Error, Result};
 const AT_ONCE: usize = 8;
 
 /// Does all of them, a few at a time, and answers in their order. A fault is told only after all had
-/// their turn: real ones before waits, and all waits as one, at the quickest pace among them.
+/// their turn: real ones before waits, and all waits as one, at the quickest pace among
+/// them, each once.
 pub async fn side_by_side<T, F>(passes: impl IntoIterator<Item = F>) -> Result<Vec<T>>
 where
     F: Future<Output = Result<T>>,
@@ -22,12 +23,14 @@ where
         match result {
             Ok(value) => done.push(value),
             Err(Error::NotReady { pace, message, asks }) => {
-                asked.extend(asks);
+                asked.extend(asks.into_iter().filter(|ask| !asked.contains(ask)).collect::<Vec<_>>());
                 match &mut waits {
                     None => waits = Some((pace, vec![message])),
                     Some((quickest, messages)) => {
                         *quickest = pace.min(*quickest);
-                        messages.push(message);
+                        if !messages.contains(&message) {
+                            messages.push(message);
+                        }
                     }
                 }
             }

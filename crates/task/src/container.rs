@@ -121,6 +121,8 @@ pub(crate) fn wanted(context: &Context, task: &Task<'_>, said: &Container<'_>) -
         image: match said.image {
             Image::Written(text) => context.render(text)?,
             Image::Followed(image) => image.unwrap_or(UNKNOWN).to_owned(),
+            Image::Deployed { now: Some(image), .. } => image.to_owned(),
+            Image::Deployed { first, now: None } => context.render(first)?,
         },
         cpu: units(said.cpu).unwrap_or_default(),
         memory: units(said.memory),

@@ -181,6 +181,14 @@ pub async fn newest(
     Ok(Newest { image, refused, unremembered, passed_over })
 }
 
+/// Waits until a repository has an image that can be followed, whichever are refused.
+pub(crate) async fn ready(ecr: &Ecr, context: &Context, follow: &Follow) -> Result<()> {
+    let images = list(ecr, &repository(context, &follow.repository)?.name).await?;
+    let images = Images([(follow.repository.clone(), images)].into());
+    let image = matching(&images, follow).first().map(|found| found.digest.to_owned());
+    Newest { image, ..Newest::default() }.ready(context, follow)
+}
+
 /// An image with a tag that is followed. The newest has the highest version, and without one was pushed last.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Found<'a> {

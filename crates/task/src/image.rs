@@ -12,8 +12,8 @@ use crate::{Image, Task};
 /// push one.
 pub async fn ready(ecr: &Client, context: &Context, task: &Task<'_>) -> Result<()> {
     let images = task.containers().filter_map(|container| match container.image {
-        Image::Written(text) => Some((text.to_string(), text)),
-        Image::Followed(_) => None,
+        Image::Written(text) | Image::Deployed { first: text, now: None } => Some((text.to_string(), text)),
+        Image::Followed(_) | Image::Deployed { now: Some(_), .. } => None,
     });
     let images: BTreeMap<String, &Text> = images.collect();
     side_by_side(images.into_values().map(|image| is_there(ecr, context, image))).await?;

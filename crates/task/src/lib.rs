@@ -7,6 +7,7 @@
 //! job, its address tag tells. A revision names its log group, which is therefore made after it and goes
 //! before it.
 
+pub mod ask;
 mod container;
 pub mod follow;
 pub mod image;
@@ -22,7 +23,8 @@ mod version;
 use std::collections::BTreeMap;
 
 use spec::{
-    Architecture, Capacity, Check, Condition, Duration, Job, Logs, NetworkMode, Service, Sidecar, Spec, Text,
+    Architecture, Capacity, Check, Condition, Duration, ImageFrom, Job, Logs, NetworkMode, Service, Sidecar,
+    Spec, Text,
 };
 use step::Context;
 
@@ -126,6 +128,8 @@ enum Image<'a> {
     Written(&'a Text),
     /// The newest of a repository; none where it isn't known.
     Followed(Option<&'a str>),
+    /// What CI deployed, or as long as it has deployed nothing what the spec writes.
+    Deployed { first: &'a Text, now: Option<&'a str> },
 }
 
 /// What a job, or a sidecar, doesn't have.
@@ -146,6 +150,9 @@ impl<'a> Task<'a> {
             own: Container {
                 name: key,
                 image: match &service.image {
+                    spec::Image::Written(first) if service.image_from == ImageFrom::Ci => {
+                        Image::Deployed { first, now: None }
+                    }
                     spec::Image::Written(text) => Image::Written(text),
                     spec::Image::Followed(_) => Image::Followed(None),
                 },
@@ -203,13 +210,20 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// The same with the newest image of a repository, if it follows one.
+    /// The same with this image, if it follows a repository or CI deploys its image.
     #[must_use]
     pub fn with_image(mut self, image: Option<&'a str>) -> Self {
-        if matches!(self.own.image, Image::Followed(_)) {
-            self.own.image = Image::Followed(image);
+        match &mut self.own.image {
+            Image::Written(_) => {}
+            Image::Followed(newest) => *newest = image,
+            Image::Deployed { now, .. } => *now = image,
         }
         self
+    }
+
+    /// Whether its image is the one that CI deployed last.
+    pub fn is_deployed_by_ci(&self) -> bool {
+        matches!(self.own.image, Image::Deployed { .. })
     }
 
     /// Its containers, its own first.

@@ -141,22 +141,93 @@ fn arn(found: &Found) -> String {
     found.aws.task_definition_arn().unwrap_or_default().to_owned()
 }
 
-/// The newest active revision of the family, or the one that runs if that is what the spec says: what came after
-/// it was rolled back.
+/// How many of a family's newest revisions are looked at to see whether the family is ours.
+const LOOKED_AT: usize = 100;
+
+/// The revision that is what the spec says: the one that runs, or else the newest. Where neither is, it is the one
+/// that the spec differs from.
+///
+/// A service of ours that runs a revision proves the family ours, whoever registered that revision or newer ones: CI
+/// systems do. Without such a service any revision of ours proves it.
 async fn find(ecs: &Client, context: &Context, wanted: &Wanted, runs: Option<&str>) -> Result<Option<Found>> {
     let Some(newest) = describe(ecs, &wanted.family).await? else { return Ok(None) };
-    context.owner().check(&format!("task definition ({})", wanted.family), &newest.tags)?;
-    let fits = |found: &Found| difference(&settings(&found.aws), wanted).is_empty();
-    let earlier = runs.filter(|runs| *runs != arn(&newest) && family_of(runs) == wanted.family);
-    if let Some(earlier) = earlier.filter(|_| !fits(&newest))
-        && let Some(found) = describe(ecs, earlier).await?
-        && found.aws.status() == Some(&TaskDefinitionStatus::Active)
-        && context.owner().address(&found.tags).is_some()
-        && fits(&found)
-    {
-        return Ok(Some(found));
+    let runs = runs.filter(|runs| family_of(runs) == wanted.family);
+    if runs == Some(arn(&newest).as_str()) {
+        return Ok(Some(newest));
     }
-    Ok(Some(newest))
+    let running = match runs {
+        Some(runs) => describe(ecs, runs).await?.filter(is_active),
+        None => None,
+    };
+    let newest = Some(newest).filter(|newest| is_ours(context, newest));
+    let fits = |found: &Found| difference(&settings(&found.aws), wanted).is_empty();
+    match (running, newest) {
+        (Some(running), Some(newest)) => {
+            Ok(Some(if !fits(&running) && fits(&newest) { newest } else { running }))
+        }
+        (Some(found), None) | (None, Some(found)) => Ok(Some(found)),
+        (None, None) if runs.is_some() => Ok(None),
+        (None, None) => newest_of_ours(ecs, context, wanted).await.map(Some),
+    }
+}
+
+fn is_active(found: &Found) -> bool {
+    found.aws.status() == Some(&TaskDefinitionStatus::Active)
+}
+
+fn is_ours(context: &Context, found: &Found) -> bool {
+    context.owner().address(&found.tags).is_some()
+}
+
+/// The newest revision of ours in a family whose newest isn't; a family without any is somebody else's.
+async fn newest_of_ours(ecs: &Client, context: &Context, wanted: &Wanted) -> Result<Found> {
+    let list = ecs.list_task_definitions().family_prefix(&wanted.family).sort(SortOrder::Desc);
+    let mut revisions = list.status(TaskDefinitionStatus::Active).into_paginator().items().send();
+    let mut looked_at = 0;
+    while let Some(revision) = revisions.next().await {
+        let revision = revision.doing(|| format!("listing the revisions of {}", wanted.family))?;
+        if let Some(found) = describe(ecs, &revision).await?.filter(|found| is_ours(context, found)) {
+            return Ok(found);
+        }
+        looked_at += 1;
+        if looked_at == LOOKED_AT {
+            break;
+        }
+    }
+    Err(Error::Conflict(format!(
+        "task definition ({}) exists, and none of its revisions is this environment's: deregister them if nobody needs \
+         them (aws ecs deregister-task-definition), or rename {} in the spec",
+        wanted.family,
+        wanted.address.trim_end_matches(".definition"),
+    )))
+}
+
+/// The registered revision that is what the spec says; none if there is none. `runs` is the one that runs.
+pub async fn registered(
+    ecs: &Client,
+    context: &Context,
+    wanted: &Wanted,
+    runs: Option<&str>,
+) -> Result<Option<Revision>> {
+    let found = find(ecs, context, wanted, runs).await?;
+    let found = found.filter(|found| difference(&settings(&found.aws), wanted).is_empty());
+    Ok(found.map(|found| Revision { arn: arn(&found), tags: found.tags }))
+}
+
+/// Whether a revision is what the spec says of a task, whichever image a task has whose image the spec doesn't name.
+pub async fn is_as_wanted(ecs: &Client, context: &Context, task: &Task<'_>, revision: &str) -> Result<bool> {
+    let Some(found) = describe(ecs, revision).await? else { return Ok(false) };
+    let own = found.aws.container_definitions().iter().find(|found| found.name() == Some(task.key));
+    let wanted = wanted(context, &task.with_image(own.and_then(|found| found.image())))?;
+    Ok(difference(&settings(&found.aws), &wanted).is_empty())
+}
+
+/// The image that CI deployed last: that of the revision `runs`; none of a task whose image isn't CI's.
+pub async fn deployed(ecs: &Client, task: &Task<'_>, runs: Option<&str>) -> Result<Option<String>> {
+    match runs.filter(|_| task.is_deployed_by_ci()) {
+        Some(runs) => image(ecs, runs, task.key).await,
+        None => Ok(None),
+    }
 }
 
 /// The image of a revision's container; none if there is no such revision.
@@ -296,6 +367,8 @@ async fn retag(ecs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
 pub struct Old {
     arn: String,
     active: bool,
+    /// Whether somebody else registered it, in a family of ours.
+    foreign: bool,
     /// Its address.
     pub address: String,
     /// Whether its whole family is dropped.
@@ -312,46 +385,77 @@ impl Old {
 }
 
 /// Our revisions that nothing uses any more: all that this kind has in a dropped family, and in those that
-/// stay all but what runs, or the newest where nothing does.
+/// stay all but what runs, or the newest of ours where nothing does. Where CI deploys the image, what it may go back
+/// to stays as long as the family does. Of a family that stays the newest are looked at: CI may have registered more.
 pub async fn old(ecs: &Client, context: &Context, kind: Kind, runs: &BTreeSet<String>) -> Result<Vec<Old>> {
     let kept = families(context, kind);
     let running: BTreeSet<&str> = runs.iter().map(|arn| family_of(arn)).collect();
-    let theirs = &families(context, kind.other()) - &kept;
-    let mut seen = BTreeSet::new();
+    let tasks = kind.tasks(&context.spec);
+    let by_ci = tasks.iter().filter(|task| task.is_deployed_by_ci()).map(|task| task.family(context));
+    let mut untouched = &families(context, kind.other()) - &kept;
+    untouched.extend(by_ci);
+    let mut seen = BTreeMap::new();
     let mut unused = Vec::new();
     for arn in active(ecs, context).await? {
         let family = family_of(&arn).to_owned();
-        if theirs.contains(&family) {
+        if untouched.contains(&family) {
             continue;
         }
         let dropped = !kept.contains(&family);
-        let used = running.contains(family.as_str()).then(|| runs.contains(&arn));
-        // The newest of a family comes first.
-        let newest = seen.insert(family);
-        if dropped || !used.unwrap_or(newest) {
+        let newer = seen.entry(family).or_insert(0_usize);
+        if dropped || (!runs.contains(&arn) && *newer < LOOKED_AT) {
             unused.push(arn);
         }
+        *newer += 1;
     }
+    let seen: BTreeSet<String> = seen.into_keys().collect();
     let mut families = &seen - &kept;
     families.extend(inactive_families(ecs, context).await?);
-    families.retain(|family| !theirs.contains(family));
-    let one = async |arn: String| {
-        let Some(found) = describe(ecs, &arn).await? else { return Ok(None) };
-        let log_group = log_group(&found.aws);
-        let dropped = !kept.contains(family_of(&arn));
-        let owner = context.owner();
-        let address = owner.address(&found.tags).filter(|address| !dropped || kind.owns(address));
-        Ok(address.map(|address| Old {
-            active: found.aws.status() == Some(&TaskDefinitionStatus::Active),
-            address: address.to_owned(),
-            dropped,
-            arn,
-            log_group,
-        }))
-    };
+    families.retain(|family| !untouched.contains(family));
     let inactive = side_by_side(families.iter().map(|family| inactive(ecs, family))).await?;
     unused.extend(inactive.into_iter().flatten());
-    Ok(side_by_side(unused.into_iter().map(one)).await?.into_iter().flatten().collect())
+    let found = side_by_side(unused.iter().map(|arn| describe(ecs, arn))).await?;
+    let found: Vec<(String, Found)> =
+        unused.into_iter().zip(found).filter_map(|(arn, found)| Some((arn, found?))).collect();
+    let mut old = owned(context, kind, &kept, found);
+    let mut last = BTreeSet::new();
+    old.retain(|old| {
+        let family = family_of(&old.arn);
+        let idle = old.active && !old.dropped && !running.contains(family);
+        !(idle && last.insert(family.to_owned()))
+    });
+    Ok(old)
+}
+
+/// Those of the revisions that are ours. All of a family that goes are, if one is, whoever registered the others; those
+/// come first, so that the proof goes last.
+fn owned(context: &Context, kind: Kind, kept: &BTreeSet<String>, found: Vec<(String, Found)>) -> Vec<Old> {
+    let owner = context.owner();
+    let is_dropped = |arn: &str| !kept.contains(family_of(arn));
+    let own = |arn: &str, found: &Found| {
+        let address = owner.address(&found.tags).filter(|address| !is_dropped(arn) || kind.owns(address));
+        address.map(str::to_owned)
+    };
+    let proven: BTreeMap<String, String> = found
+        .iter()
+        .filter(|(arn, _)| is_dropped(arn))
+        .filter_map(|(arn, found)| Some((family_of(arn).to_owned(), own(arn, found)?)))
+        .collect();
+    let one = |(arn, found): (String, Found)| {
+        let ours = own(&arn, &found);
+        let others = || proven.get(family_of(&arn)).filter(|_| owner.address(&found.tags).is_none()).cloned();
+        Some(Old {
+            active: is_active(&found),
+            foreign: ours.is_none(),
+            address: ours.or_else(others)?,
+            dropped: is_dropped(&arn),
+            log_group: log_group(&found.aws),
+            arn,
+        })
+    };
+    let mut old: Vec<Old> = found.into_iter().filter_map(one).collect();
+    old.sort_by_key(|old| !old.foreign);
+    old
 }
 
 /// The families that the spec has of a kind.

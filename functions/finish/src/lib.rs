@@ -153,7 +153,9 @@ impl Finish {
         let mut all = Vec::new();
         for key in self.keys(&asks_prefix(environment)).await? {
             let asks: Option<Asks> = self.json(&key).await?;
-            all.extend(asks.filter(|asks| asks.run == run).map(|asks| asks.asks).unwrap_or_default());
+            let asks = asks.filter(|asks| asks.run == run).map(|asks| asks.asks).unwrap_or_default();
+            // Steps that run side by side may ask for the same.
+            all.extend(asks.into_iter().filter(|ask| !all.contains(ask)).collect::<Vec<_>>());
         }
         Ok(all)
     }

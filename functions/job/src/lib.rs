@@ -20,7 +20,7 @@ use aws_sdk_ecs::Client as Ecs;
 use aws_sdk_secretsmanager::Client as Secrets;
 use spec::{Job, When};
 use step::{Answer, Change, Context, Operation, Result, UNKNOWN, side_by_side};
-use task::{Kind, Task, image, log_group, secret, task_definition};
+use task::{Kind, Task, ask, image, log_group, secret, task_definition};
 
 /// How the step calls AWS.
 #[derive(Debug, Clone)]
@@ -47,7 +47,8 @@ pub async fn handle(context: Context) -> Result<Answer> {
 }
 
 async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
-    side_by_side(context.jobs().map(|(key, job)| ensure_one(aws, context, key, job))).await?;
+    let ensured = side_by_side(context.jobs().map(|(key, job)| ensure_one(aws, context, key, job))).await;
+    ask::all(&aws.ecr, &aws.secrets, context, ensured).await?;
     Ok(Answer::default())
 }
 
@@ -63,8 +64,9 @@ async fn ensure_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Resul
     if revision.tags.get(run::COMPLETED) == Some(&purpose) {
         return Ok(());
     }
-    image::ready(&aws.ecr, context, &task).await?;
-    secret::ready(&aws.secrets, context, &task).await?;
+    let images = image::ready(&aws.ecr, context, &task).await;
+    let secrets = secret::ready(&aws.secrets, context, &task).await;
+    side_by_side([images, secrets].map(std::future::ready)).await?;
     run::ensure(aws, context, &run::wanted(context, key, job, &revision.arn, &purpose)?).await
 }
 

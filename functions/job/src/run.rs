@@ -136,15 +136,15 @@ pub(crate) async fn planned_purpose(aws: &Aws, context: &Context, job: &Job) -> 
         let task = task::Task::of_service(after, service);
         let name = context.service_name(after, service);
         let standing = follow::standing(ecs, &context.cluster_name(), &name).await?;
+        let runs = standing.as_ref().and_then(|standing| standing.task_definition());
         let image = match service.image.followed() {
-            None => None,
+            None => task_definition::deployed(ecs, &task, runs).await?,
             Some(followed) => {
                 let images = follow::Images::list(ecr, context, std::iter::once(service)).await?;
                 follow::newest(ecs, context, &images, &task, followed, standing.as_ref()).await?.image
             }
         };
         let wanted = task_definition::wanted(context, &task.with_image(image.as_deref()))?;
-        let runs = standing.as_ref().and_then(|standing| standing.task_definition());
         let (_, revision) = task_definition::plan(ecs, context, &wanted, runs).await?;
         let known = if revision.arn == UNKNOWN { UNKNOWN } else { number(&revision.arn) };
         revisions.insert(after.clone(), known.to_owned());

@@ -7,8 +7,9 @@
 //!
 //! A service waits for its image and for the values of the secrets it reads before it is created: no
 //! task is started that must fail. One that follows a repository takes the newest image that isn't refused, and
-//! remembers what ECS rolled back: see `task::follow`. Of an environment that is paused each service runs no task,
-//! and scales to none.
+//! remembers what ECS rolled back: see `task::follow`. Where `imageFrom` is `ci` it keeps the image that runs. A
+//! service remembers which versions of its secrets its tasks read, and is deployed anew for others. Of an environment
+//! that is paused each service runs no task, and scales to none.
 
 mod discovery;
 mod rollout;
@@ -28,7 +29,7 @@ use aws_sdk_secretsmanager::Client as Secrets;
 use aws_sdk_servicediscovery::Client as CloudMap;
 use spec::Service;
 use step::{Answer, Change, Context, Operation, Result, side_by_side};
-use task::{Kind, Task, follow, image, log_group, secret, task_definition};
+use task::{Kind, Task, ask, follow, image, log_group, secret::Versions, task_definition};
 
 /// How the step calls AWS.
 #[derive(Debug, Clone)]
@@ -65,11 +66,16 @@ struct Around {
     names: discovery::Names,
     targets: scale::Targets,
     images: follow::Images,
+    /// Of the secrets that are read; of none while the environment is paused.
+    versions: Versions,
 }
 
 impl Around {
     async fn look(aws: &Aws, context: &Context) -> Result<Self> {
+        let services = context.services().filter(|_| !context.run.paused);
+        let tasks = services.map(|(key, service)| Task::of_service(key, service));
         Ok(Self {
+            versions: Versions::look(&aws.secrets, context, tasks).await?,
             names: discovery::names(&aws.cloud_map, context).await?,
             targets: scale::targets(&aws.scaling, context).await?,
             images: follow::Images::list(&aws.ecr, context, context.services().map(|(_, service)| service))
@@ -82,7 +88,8 @@ async fn ensure(aws: &Aws, context: &Context) -> Result<Answer> {
     let around = Around::look(aws, context).await?;
     let services = context.services();
     let ensured =
-        side_by_side(services.map(|(key, service)| ensure_one(aws, context, &around, key, service))).await?;
+        side_by_side(services.map(|(key, service)| ensure_one(aws, context, &around, key, service))).await;
+    let ensured = ask::all(&aws.ecr, &aws.secrets, context, ensured).await?;
     Ok(Answer { notes: ensured.into_iter().flatten().collect(), ..Answer::default() })
 }
 
@@ -100,21 +107,22 @@ async fn ensure_one(
     if let (Some(newest), Some(found)) = (&newest, &found) {
         service::refuse(&aws.ecs, context, found, newest).await?;
     }
-    if let (Some(newest), Some(follow)) = (&newest, service.image.followed()) {
-        newest.ready(context, follow)?;
+    if let (Some(newest), Some(follow)) = (&newest, service.image.followed())
+        && let Err(lacks) = newest.ready(context, follow)
+    {
+        return asked(aws, context, around, &task, Err(lacks)).await.map(|()| None);
     }
     let note = newest.as_ref().and_then(|newest| newest.note(&task));
-    let task = task.with_image(newest.as_ref().and_then(|newest| newest.image.as_deref()));
+    let image = image(aws, &task, newest.as_ref(), found.as_ref()).await?;
+    let task = task.with_image(image.as_deref());
     let runs = found.as_ref().and_then(|found| found.task_definition());
     let definition = task_definition::wanted(context, &task)?;
     let revision = task_definition::ensure(&aws.ecs, context, &definition, runs).await?;
     log_group::ensure(&aws.logs, context, &log_group::wanted(context, &task)?).await?;
-    if !context.run.paused {
-        image::ready(&aws.ecr, context, &task).await?;
-        secret::ready(&aws.secrets, context, &task).await?;
-    }
+    asked(aws, context, around, &task, Ok(())).await?;
     let registry = discovery::ensure(&aws.cloud_map, context, &around.names, key).await?;
-    let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
+    let secrets = around.versions.told(&task).filter(|_| !context.run.paused);
+    let wanted = service::wanted(context, key, service, &revision.arn, registry, secrets)?;
     let wanted = match &found {
         Some(found) => wanted.beside(&aws.elb, found, &service.ports).await?,
         None => wanted,
@@ -135,6 +143,38 @@ async fn ensure_one(
     }
     rollout::ready(&aws.ecs, context, &standing, &wanted).await?;
     Ok(note)
+}
+
+/// Waits for all that a task needs of people: images, and the values of secrets. `follows` is what came of the image
+/// that it follows.
+async fn asked(
+    aws: &Aws,
+    context: &Context,
+    around: &Around,
+    task: &Task<'_>,
+    follows: Result<()>,
+) -> Result<()> {
+    if context.run.paused {
+        return follows;
+    }
+    let images = image::ready(&aws.ecr, context, task).await;
+    let secrets = around.versions.ready(context, task).await;
+    side_by_side([follows, images, secrets].map(std::future::ready)).await?;
+    Ok(())
+}
+
+/// The image of a service whose spec names none: the newest of the repository that it follows, or what CI deployed.
+async fn image(
+    aws: &Aws,
+    task: &Task<'_>,
+    newest: Option<&follow::Newest>,
+    found: Option<&EcsService>,
+) -> Result<Option<String>> {
+    match (newest, found) {
+        (Some(newest), _) => Ok(newest.image.clone()),
+        (None, Some(found)) => task_definition::deployed(&aws.ecs, task, found.task_definition()).await,
+        (None, None) => Ok(None),
+    }
 }
 
 /// The newest image for a service that follows a repository.
@@ -175,14 +215,16 @@ async fn plan_one(
     let found = service::find(&aws.ecs, context, key, service).await?;
     let newest = newest(aws, context, around, &task, service, found.as_ref()).await?;
     let note = newest.as_ref().and_then(|newest| newest.note(&task));
-    let task = task.with_image(newest.as_ref().and_then(|newest| newest.image.as_deref()));
+    let image = image(aws, &task, newest.as_ref(), found.as_ref()).await?;
+    let task = task.with_image(image.as_deref());
     let runs = found.as_ref().and_then(|found| found.task_definition());
     let definition = task_definition::wanted(context, &task)?;
     let (of_definition, revision) = task_definition::plan(&aws.ecs, context, &definition, runs).await?;
     let group = log_group::wanted(context, &task)?;
     let of_group = log_group::plan(&aws.logs, context, &group).await?;
     let (of_name, registry) = discovery::plan(&aws.cloud_map, context, &around.names, key).await?;
-    let wanted = service::wanted(context, key, service, &revision.arn, registry)?;
+    let secrets = around.versions.told(&task).filter(|_| !context.run.paused);
+    let wanted = service::wanted(context, key, service, &revision.arn, registry, secrets)?;
     let of_service = service::plan(found.as_ref(), &wanted, newest.as_ref());
     let of_scale = scale::plan(&aws.scaling, context, &around.targets, key, service).await?;
     let changes = [of_definition, of_group, of_name, of_service, of_scale].into_iter().flatten().collect();

@@ -27,6 +27,9 @@ use crate::rollout;
 /// How long a balancer's verdict on a new task is ignored where the spec doesn't say, in seconds.
 const GRACE: i32 = 60;
 
+/// The tag on a service that says which versions of secrets its tasks read.
+const SECRETS: &str = "plinth:secrets";
+
 /// What the spec asks for.
 pub(crate) struct Wanted {
     address: String,
@@ -51,12 +54,21 @@ pub(crate) struct Wanted {
     container: String,
     tags: BTreeMap<String, String>,
     deployed: String,
+    /// The versions of the secrets that its tasks read; none if they read none, or it is to run none.
+    secrets: Option<String>,
 }
 
 impl Wanted {
     /// Only a service behind a balancer has one.
     fn grace(&self) -> Option<i32> {
         (!self.targets.is_empty()).then_some(self.grace_period)
+    }
+
+    /// The tags that say what is deployed.
+    fn of_deployment(&self) -> BTreeMap<String, String> {
+        let deployed = (DEPLOYED.to_owned(), self.deployed.clone());
+        let secrets = self.secrets.clone().map(|secrets| (SECRETS.to_owned(), secrets));
+        std::iter::once(deployed).chain(secrets).collect()
     }
 }
 
@@ -66,6 +78,7 @@ pub(crate) fn wanted(
     service: &spec::Service,
     revision: &str,
     registry: Option<String>,
+    secrets: Option<String>,
 ) -> Result<Wanted> {
     let address = format!("services.{key}");
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
@@ -88,6 +101,7 @@ pub(crate) fn wanted(
         container: key.to_owned(),
         tags: context.tags(&address),
         deployed: format!("{number} {}", context.run.id),
+        secrets,
         address,
     })
 }
@@ -286,6 +300,7 @@ fn difference(found: &Service, wanted: &Wanted) -> Vec<Field> {
         desired(found, wanted).and_then(|desired| compare("desired", found.desired_count(), desired)),
         other_capacity(found, wanted),
         given_up(found, wanted),
+        other_secrets(found, wanted),
         compare("targets", ports(&registered(found)), ports(&wanted.targets)),
         compare("discovery", registries(found), wanted.registry.clone().unwrap_or("none".to_owned())),
         wanted.grace().and_then(|wanted| compare("gracePeriod", grace, wanted)),
@@ -325,6 +340,13 @@ fn given_up(found: &Service, wanted: &Wanted) -> Option<Field> {
         found: Some("failed".to_owned()),
         wanted: "another try".to_owned(),
     })
+}
+
+/// ECS reads secrets when a task starts: tasks have another version only after another deployment.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html>
+fn other_secrets(found: &Service, wanted: &Wanted) -> Option<Field> {
+    let had = tags(found).remove(SECRETS).unwrap_or_else(|| "none".to_owned());
+    wanted.secrets.as_ref().and_then(|secrets| compare("secrets", had, secrets.clone()))
 }
 
 /// What capacity a service on somebody else's instances has is theirs, unless it is Fargate's.
@@ -380,7 +402,7 @@ fn ports(targets: &BTreeMap<String, i32>) -> String {
 /// The name lets this call make one service at most; when its answer was lost, the next pass finds it.
 async fn create(ecs: &Client, wanted: &Wanted) -> Result<Service> {
     let mut tags = wanted.tags.clone();
-    tags.insert(DEPLOYED.to_owned(), wanted.deployed.clone());
+    tags.extend(wanted.of_deployment());
     let created = ecs
         .create_service()
         .cluster(&wanted.place.cluster)
@@ -433,15 +455,14 @@ async fn update(ecs: &Client, found: Service, wanted: &Wanted) -> Result<Service
         .set_health_check_grace_period_seconds(wanted.grace())
         .deployment_configuration(deployment_configuration(wanted))
         .enable_execute_command(wanted.exec)
-        // ECS takes another strategy only with a new deployment, and has `exec` in new tasks alone.
-        .force_new_deployment(["capacity", "exec", "deployment"].into_iter().any(differs))
+        // ECS takes another strategy only with a new deployment, and has `exec` and secrets in new tasks alone.
+        .force_new_deployment(["capacity", "exec", "deployment", "secrets"].into_iter().any(differs))
         .send()
         .await;
     let doing = || format!("updating ECS service ({})", wanted.name);
     let updated = with_new_role(updated, doing)?.service;
     if of_service.iter().any(deploys) {
-        let deployed = [(DEPLOYED.to_owned(), wanted.deployed.clone())].into();
-        retag(ecs, &arn, &wanted.name, &deployed).await?;
+        retag(ecs, &arn, &wanted.name, &wanted.of_deployment()).await?;
     }
     updated.ok_or_else(|| Error::Failed(format!("{}: no service answered", doing())))
 }
@@ -490,7 +511,9 @@ fn deployment_configuration(wanted: &Wanted) -> DeploymentConfiguration {
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-revision.html>
 async fn refuse_again(ecs: &Client, found: &Service, wanted: &Wanted) -> Result<()> {
     let deployed = tags(found).get(DEPLOYED) == Some(&wanted.deployed);
-    if wanted.paused || !deployed || !difference(found, wanted).iter().any(deploys) {
+    // A secret that got another value meanwhile is deployed too.
+    let went_back = |field: &Field| deploys(field) && field.name != "secrets";
+    if wanted.paused || !deployed || !difference(found, wanted).iter().any(went_back) {
         return Ok(());
     }
     let reason = rollout::stopped_reason(ecs, &wanted.place.cluster, &wanted.name, &wanted.revision).await?;

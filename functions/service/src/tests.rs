@@ -127,7 +127,7 @@ fn context_of(spec: &str, operation: Operation) -> Context {
     let outputs = Outputs {
         network: Some(network),
         repositories: [("app".to_owned(), repository)].into(),
-        secrets: [("key".to_owned(), SecretOutput { arn: "arn:secret".to_owned() })].into(),
+        secrets: [("key".to_owned(), SecretOutput { arn: "arn:secret".to_owned(), renewed: false })].into(),
         load_balancers: [("inner".to_owned(), balancer), ("outer".to_owned(), outer)].into(),
         cluster: Some(cluster),
         ..Outputs::default()
@@ -294,7 +294,9 @@ fn service() -> aws_sdk_ecs::types::builders::ServiceBuilder {
         .build()
         .expect("a configuration");
     let item = CapacityProviderStrategyItem::builder().capacity_provider("FARGATE").build();
-    let tags = task_definition::tag_list(&context(Operation::Plan).tags("services.app"));
+    let mut tags = context(Operation::Plan).tags("services.app");
+    tags.insert("plinth:secrets".to_owned(), format!("key:{}", step::digits("1", 8)));
+    let tags = task_definition::tag_list(&tags);
     EcsService::builder()
         .service_name("demo-app")
         .service_arn("arn:service")
@@ -436,6 +438,199 @@ async fn a_secret_without_a_value_is_waited_for_before_a_service_is_created() {
     (rules.services, rules.secret) = (services(vec![]), secret(false));
     let error = rules.ensured().await.unwrap_err();
     assert_eq!(error.to_string(), "secrets.key has no value: plinth secret set demo key");
+}
+
+/// Another service, whose image and secret aren't there either, and which comes in a later wave.
+const ASKING: &str = "
+apiVersion: plinth/v1
+name: demo
+repositories: { app: {} }
+secrets: { key: {}, other: {} }
+services:
+  app: { image: '${repositories.app}:1', environment: { KEY: '${secrets.key}' }, logs: { retention: 7d } }
+  later: { image: '${repositories.app}:2', environment: { KEY: '${secrets.other}' }, after: [app] }
+";
+
+#[tokio::test]
+async fn people_are_asked_for_all_at_once_also_for_what_later_services_wait_for() {
+    let mut rules = Rules {
+        spec: ASKING,
+        services: services(vec![]),
+        secret: secret(false),
+        image: mock!(Ecr::describe_images).then_error(|| {
+            DescribeImagesError::generic(ErrorMetadata::builder().code("ImageNotFoundException").build())
+        }),
+        ..Rules::standing()
+    };
+    let mut context = context_of(ASKING, Operation::Ensure);
+    context.batch = Some(vec!["app".to_owned()]);
+    let secret = context.outputs.secrets["key"].clone();
+    context.outputs.secrets.insert("other".to_owned(), secret);
+    rules.definition = defined(None);
+    rules.ecs =
+        vec![mock!(Ecs::register_task_definition).then_output(|| {
+            RegisterTaskDefinitionOutput::builder().task_definition(definition("x")).build()
+        })];
+    let error = ensure(&rules.aws(), &context).await.unwrap_err();
+    assert_eq!(error.asks().len(), 4, "{error}");
+    for told in ["app:1", "app:2", "secrets.key has no value", "secrets.other has no value"] {
+        assert!(error.asks().iter().any(|ask| ask.contains(told)), "{told}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_with_another_value_is_one_new_deployment_of_the_same_revision() {
+    let mut rules = Rules::standing();
+    let mut tags = context(Operation::Plan).tags("services.app");
+    tags.insert("plinth:secrets".to_owned(), "key:before".to_owned());
+    let found = service().set_tags(Some(task_definition::tag_list(&tags))).build();
+    rules.services = services(vec![found]);
+    assert_eq!(rules.planned().await, ["services.app secrets"]);
+    rules.ecs = vec![
+        mock!(Ecs::update_service)
+            .match_requests(|request| {
+                request.force_new_deployment() == Some(true) && request.task_definition() == Some(REVISION)
+            })
+            .then_output(|| UpdateServiceOutput::builder().service(service().build()).build()),
+        mock!(Ecs::tag_resource)
+            .match_requests(|request| {
+                let version = format!("key:{}", step::digits("1", 8));
+                request.tags().iter().any(|tag| tag.value() == Some(&version))
+            })
+            .then_output(|| TagResourceOutput::builder().build()),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1, 1]);
+}
+
+/// A revision that CI registered, without tags, and deployed.
+fn of_ci(image: &str) -> Rule {
+    let definition = definition(image);
+    mock!(Ecs::describe_task_definition).then_output(move || {
+        DescribeTaskDefinitionOutput::builder().task_definition(definition.clone()).build()
+    })
+}
+
+#[tokio::test]
+async fn what_ci_deployed_is_shown_and_taken_back() {
+    let mut rules = Rules::standing();
+    rules.definition = of_ci("registry/demo-app:ci");
+    assert_eq!(
+        rules.planned().await,
+        [
+            "services.app.definition image",
+            "services.app.definition tags.plinth:address",
+            "services.app.definition tags.plinth:control-plane",
+            "services.app.definition tags.plinth:environment",
+            "services.app definition"
+        ]
+    );
+    let newer = TaskDefinition::builder().task_definition_arn("arn:demo-app:4").build();
+    let updated = service().task_definition("arn:demo-app:4").build();
+    rules.ecs = vec![
+        mock!(Ecs::register_task_definition)
+            .match_requests(|request| {
+                request.container_definitions()[0].image() == Some("registry/demo-app:1")
+            })
+            .then_output(move || {
+                RegisterTaskDefinitionOutput::builder().task_definition(newer.clone()).build()
+            }),
+        mock!(Ecs::update_service)
+            .then_output(move || UpdateServiceOutput::builder().service(updated.clone()).build()),
+        deployed_tag(),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1, 1, 1]);
+}
+
+const BY_CI: &str = "
+apiVersion: plinth/v1
+name: demo
+repositories: { app: {} }
+secrets: { key: {} }
+loadBalancers:
+  inner: { type: network, scheme: internal, listeners: { main: { port: 80, default: '${services.app}' } } }
+services:
+  app:
+    image: '${repositories.app}:1'
+    imageFrom: ci
+    desired: 2
+    ports: [80]
+    environment: { A: b, KEY: '${secrets.key}' }
+    logs: { retention: 7d }
+";
+
+#[tokio::test]
+async fn where_the_image_is_cis_it_is_kept_and_the_rest_of_the_revision_is_the_specs() {
+    let mut rules = Rules { spec: BY_CI, definition: of_ci("registry/demo-app:ci"), ..Rules::standing() };
+    rules.ecs = vec![mock!(Ecs::tag_resource).then_output(|| TagResourceOutput::builder().build())];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1], "the revision that runs is ours from now on");
+
+    let mut stale = definition("registry/demo-app:ci");
+    stale.memory = Some("2048".to_owned());
+    let newer = TaskDefinition::builder().task_definition_arn("arn:demo-app:4").build();
+    let updated = service().task_definition("arn:demo-app:4").build();
+    rules.definition = defined(Some(stale));
+    rules.ecs = vec![
+        mock!(Ecs::register_task_definition)
+            .match_requests(|request| {
+                let image = request.container_definitions()[0].image();
+                request.memory() == Some("512") && image == Some("registry/demo-app:ci")
+            })
+            .then_output(move || {
+                RegisterTaskDefinitionOutput::builder().task_definition(newer.clone()).build()
+            }),
+        mock!(Ecs::update_service)
+            .then_output(move || UpdateServiceOutput::builder().service(updated.clone()).build()),
+        deployed_tag(),
+    ];
+    rules.ensured().await.expect("an answer");
+    assert_eq!(called(&rules.ecs), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_family_of_which_no_revision_is_ours_is_refused_and_one_with_an_older_one_of_ours_is_not() {
+    let mut rules = Rules { services: services(vec![]), ..Rules::standing() };
+    let listed = || {
+        mock!(Ecs::list_task_definitions)
+            .match_requests(|request| request.family_prefix() == Some("demo-app"))
+            .then_output(|| {
+                ListTaskDefinitionsOutput::builder()
+                    .task_definition_arns(REVISION)
+                    .task_definition_arns(OLDER)
+                    .build()
+            })
+    };
+    rules.definition = of_ci("registry/demo-app:1");
+    rules.ecs = vec![listed()];
+    let error = rules.ensured().await.unwrap_err();
+    assert_eq!(error.kind(), "Conflict");
+    assert!(error.to_string().contains("rename services.app in the spec"), "{error}");
+
+    let starting = service().set_deployments(Some(vec![deployment(DeploymentRolloutState::Completed, 2)]));
+    let starting = starting.build();
+    rules.ecs = vec![
+        of_ci("registry/demo-app:ci"),
+        listed(),
+        mock!(Ecs::create_service)
+            .match_requests(|request| request.task_definition() == Some(OLDER))
+            .then_output(move || CreateServiceOutput::builder().service(starting.clone()).build()),
+    ];
+    let mut older = definition("registry/demo-app:1");
+    older.task_definition_arn = Some(OLDER.to_owned());
+    let tags = task_definition::tag_list(&context(Operation::Plan).tags("services.app.definition"));
+    rules.definition = mock!(Ecs::describe_task_definition)
+        .match_requests(|request| request.task_definition() == Some(OLDER))
+        .then_output(move || {
+            DescribeTaskDefinitionOutput::builder()
+                .task_definition(older.clone())
+                .set_tags(Some(tags.clone()))
+                .build()
+        });
+    // Another revision than the one that was found first is deployed: ECS hasn't told of it yet.
+    rules.ensured().await.unwrap_err();
+    assert_eq!(rules.ecs[2].num_calls(), 1);
 }
 
 #[tokio::test]

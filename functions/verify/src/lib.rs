@@ -1,14 +1,13 @@
 //! The step `verify`: whether what was built works. It changes nothing.
 //!
-//! A service works when its primary deployment is of its newest revision and completed, with all its tasks
-//! running, and each of its targets is healthy; a balancer when it is active; a job when its newest revision has run
-//! to its end; and the spec's `checks` answer as they must, seen from outside the environment's network. Of what is
-//! paused nothing is asked but that its services are there, and run no task.
+//! A service works when its primary deployment is what the spec says and completed, with all its tasks
+//! running, and each of its targets is healthy; a balancer when it is active; a job when the revision that is what the
+//! spec says has run to its end; and the spec's `checks` answer as they must, seen from outside the environment's
+//! network. Of what is paused nothing is asked but that its services are there, and run no task.
 
 mod balancer;
 mod check;
 mod job;
-mod revision;
 mod service;
 mod target;
 #[cfg(test)]

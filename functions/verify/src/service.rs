@@ -4,15 +4,10 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ecs::{
     Client,
-    types::{Deployment, DeploymentRolloutState, Service, ServiceField},
+    types::{Deployment, DeploymentRolloutState, Service, ServiceField, Tag},
 };
 use step::{Context, Doing, Error, Latency, Result, side_by_side};
-
-use crate::revision::{newest, pair, told};
-
-/// The tag on a service that begins with the number of the revision which a run last deployed; see
-/// `functions/service`.
-const DEPLOYED: &str = "plinth:deployed";
+use task::{Task, follow::DEPLOYED, task_definition};
 
 /// The services of the spec that are there, by name.
 pub(crate) async fn find(ecs: &Client, context: &Context) -> Result<BTreeMap<String, Service>> {
@@ -30,7 +25,7 @@ pub(crate) async fn find(ecs: &Client, context: &Context) -> Result<BTreeMap<Str
     Ok(found.into_iter().flatten().filter_map(by_name).collect())
 }
 
-/// Whether a service runs its newest revision with all its tasks.
+/// Whether a service runs what the spec says with all its tasks.
 pub(crate) async fn steady(
     ecs: &Client,
     context: &Context,
@@ -41,7 +36,7 @@ pub(crate) async fn steady(
     let service = standing(service, &name)?;
     let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
     if let Some(primary) = primary {
-        is_newest(ecs, context, key, service, primary).await?;
+        is_as_wanted(ecs, context, key, service, primary).await?;
     }
     let completed =
         primary.and_then(|deployment| deployment.rollout_state()) == Some(&DeploymentRolloutState::Completed);
@@ -70,11 +65,11 @@ fn standing<'a>(service: Option<&'a Service>, name: &str) -> Result<&'a Service>
     })
 }
 
-/// Fails the run if the primary deployment isn't of the newest revision. ECS, which tells of its own rollback as
-/// of any success, made it so, or somebody by hand. Where the service says that this very revision was deployed,
-/// nothing more is asked: of a thousand services ECS would let too few be looked at in time.
+/// Fails the run if the primary deployment isn't what the spec says. ECS, which reports its own rollback as a success,
+/// made it so, or somebody by hand. Revisions aren't looked at where the service's tag says that a run deployed the one
+/// that runs: with a thousand services ECS would throttle the calls.
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
-async fn is_newest(
+async fn is_as_wanted(
     ecs: &Client,
     context: &Context,
     key: &str,
@@ -82,19 +77,20 @@ async fn is_newest(
     primary: &Deployment,
 ) -> Result<()> {
     let runs = primary.task_definition().unwrap_or_default();
-    let tags: BTreeMap<String, String> = service.tags().iter().filter_map(pair).collect();
-    let deployed = tags.get(DEPLOYED).and_then(|tag| tag.split(' ').next());
-    if deployed.is_some_and(|number| runs.rsplit(':').next() == Some(number)) {
+    let tag = service.tags().iter().find(|tag| tag.key() == Some(DEPLOYED)).and_then(Tag::value);
+    let deployed = tag.and_then(|tag| tag.split(' ').next()).unwrap_or_default();
+    if runs.rsplit(':').next() == Some(deployed) {
         return Ok(());
     }
-    let Some(newest) = newest(ecs, context, key).await?.filter(|newest| newest.arn != runs) else {
+    let wanted = context.known(context.spec.services.get(key), &format!("services.{key}"))?;
+    if task_definition::is_as_wanted(ecs, context, &Task::of_service(key, wanted), runs).await? {
         return Ok(());
-    };
+    }
+    let runs = runs.rsplit('/').next().unwrap_or_default();
     Err(Error::Failed(format!(
-        "verifying ECS service ({}): ECS went back to {}, where {} is the newest, whose tasks didn't stay up; see \
-         why in the service's events, mend that, and upload the spec again",
+        "verifying ECS service ({}): it runs {runs}, which isn't what the spec says, since tasks of revision {deployed} \
+         didn't stay up, or somebody deployed {runs} by hand: see the service's events, then start the run again, or \
+         upload a corrected spec",
         service.service_name().unwrap_or_default(),
-        told(runs),
-        told(&newest.arn),
     )))
 }

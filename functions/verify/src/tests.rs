@@ -9,7 +9,11 @@ use aws_sdk_ecs::{
         describe_services::DescribeServicesOutput,
         describe_task_definition::{DescribeTaskDefinitionError, DescribeTaskDefinitionOutput},
     },
-    types::{Deployment, DeploymentRolloutState, Service, ServiceField, Tag, TaskDefinition},
+    types::{
+        Compatibility, ContainerDefinition, CpuArchitecture, Deployment, DeploymentRolloutState,
+        LogConfiguration, LogDriver, NetworkMode, PortMapping, RuntimePlatform, Service, ServiceField, Tag,
+        TaskDefinition, TaskDefinitionStatus,
+    },
 };
 use aws_sdk_elasticloadbalancingv2::{
     operation::{
@@ -24,6 +28,7 @@ use aws_sdk_elasticloadbalancingv2::{
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use jiff::{Timestamp, ToSpan};
 use step::{Error, LoadBalancerOutput, Outputs};
+use task::task_definition;
 
 use super::*;
 
@@ -79,17 +84,50 @@ fn deployed(revision: &str, tagged: &str, running: i32, desired: i32) -> Rule {
         .then_output(move || DescribeServicesOutput::builder().services(service.clone()).build())
 }
 
-/// The newest revision of a family.
-fn newest(family: &'static str, number: u8, tags: &'static [&'static str]) -> Rule {
-    let definition =
-        TaskDefinition::builder().task_definition_arn(arn(&format!("{family}:{number}"))).build();
+/// A revision, asked for by its number or as the newest of its family, that is what the spec says of a task with this
+/// image.
+fn registered(family: &'static str, number: u8, image: &str, tags: &'static [&'static str]) -> Rule {
+    let key = family.trim_start_matches("demo-").trim_end_matches("-job");
+    let spec = format!("apiVersion: plinth/v1\nname: demo\njobs: {{ {key}: {{ image: '{image}' }} }}");
+    let of_job = of(&spec);
+    let options = [
+        ("awslogs-group".to_owned(), format!("/plinth/demo/{key}")),
+        ("awslogs-region".to_owned(), "us-east-1".to_owned()),
+        ("awslogs-stream-prefix".to_owned(), family.to_owned()),
+    ];
+    let logs = LogConfiguration::builder().log_driver(LogDriver::Awslogs).set_options(Some(options.into()));
+    let ports = (family == "demo-app").then(|| vec![PortMapping::builder().container_port(80).build()]);
+    let container = ContainerDefinition::builder()
+        .name(key)
+        .image(image)
+        .essential(true)
+        .set_port_mappings(ports)
+        .log_configuration(logs.build().expect("a configuration"));
+    let role = of_job.role_arn(&of_job.execution_role_name(family.trim_start_matches("demo-")));
+    let definition = TaskDefinition::builder()
+        .task_definition_arn(arn(&format!("{family}:{number}")))
+        .status(TaskDefinitionStatus::Active)
+        .requires_compatibilities(Compatibility::Fargate)
+        .network_mode(NetworkMode::Awsvpc)
+        .cpu("256")
+        .memory("512")
+        .runtime_platform(RuntimePlatform::builder().cpu_architecture(CpuArchitecture::X8664).build())
+        .execution_role_arn(role)
+        .container_definitions(container.build())
+        .build();
+    let mut all = of_job.tags("x");
+    all.extend(tags.iter().map(|key| ((*key).to_owned(), "done".to_owned())));
+    let tags = task_definition::tag_list(&all);
     mock!(Ecs::describe_task_definition)
-        .match_requests(move |request| request.task_definition() == Some(family))
+        .match_requests(move |request| {
+            request
+                .task_definition()
+                .is_some_and(|name| name == family || name == arn(&format!("{family}:{number}")))
+        })
         .then_output(move || {
-            let tags = tags.iter().map(|key| tag(key, "done")).collect();
             DescribeTaskDefinitionOutput::builder()
                 .task_definition(definition.clone())
-                .set_tags(Some(tags))
+                .set_tags(Some(tags.clone()))
                 .build()
         })
 }
@@ -196,18 +234,31 @@ async fn a_service_that_is_gone_fails_the_run() {
 }
 
 #[tokio::test]
-async fn a_service_that_ecs_took_back_fails_the_run_with_both_revisions() {
-    let rules = [deployed("demo-app:2", "3 run", 1, 1), newest("demo-app", 3, &[])];
+async fn a_service_that_ecs_took_back_fails_the_run_unless_what_runs_is_what_the_spec_says() {
+    let rules = [deployed("demo-app:2", "3 run", 1, 1), registered("demo-app", 2, "nginx:older", &[])];
     let error = of_context(&context(), &rules.iter().collect::<Vec<_>>(), &healthy()).await.unwrap_err();
     assert_eq!(error.kind(), "Failed");
-    assert!(error.to_string().contains("went back to demo-app:2, where demo-app:3 is the newest"), "{error}");
+    assert!(error.to_string().contains("it runs demo-app:2, which isn't what the spec says"), "{error}");
+
+    // The older file was uploaded again: what ECS went back to is what is wanted.
+    let rules = [deployed("demo-app:2", "3 run", 1, 1), registered("demo-app", 2, "nginx", &[])];
+    of_context(&context(), &rules.iter().collect::<Vec<_>>(), &healthy()).await.expect("an answer");
+    assert_eq!(rules[1].num_calls(), 1);
 }
 
 #[tokio::test]
-async fn a_service_in_its_newest_revision_passes_though_it_was_deployed_by_hand() {
-    let rules = [deployed("demo-app:3", "2 earlier", 1, 1), newest("demo-app", 3, &[])];
+async fn a_revision_that_a_run_deployed_is_not_looked_at() {
+    let rules = [service(1, 1), registered("demo-app", 3, "nginx", &[])];
     of_context(&context(), &rules.iter().collect::<Vec<_>>(), &healthy()).await.expect("an answer");
-    assert_eq!(rules[1].num_calls(), 1);
+    assert_eq!(rules[1].num_calls(), 0);
+}
+
+#[tokio::test]
+async fn the_image_that_ci_deployed_is_well_where_the_spec_leaves_it_to_ci() {
+    let ci = of(&SPEC.replace("image: nginx,", "image: nginx, imageFrom: ci,"));
+    let rules = [deployed("demo-app:7", "3 run", 1, 1), registered("demo-app", 7, "nginx:ci", &[])];
+    of_context(&ci, &rules.iter().collect::<Vec<_>>(), &healthy()).await.expect("an answer");
+    of_context(&context(), &rules.iter().collect::<Vec<_>>(), &healthy()).await.unwrap_err();
 }
 
 const JOBS: &str = "
@@ -218,10 +269,10 @@ jobs: { migrate: { image: nginx }, console: { image: nginx, when: manual } }
 
 #[tokio::test]
 async fn a_job_has_run_to_its_end_or_fails_the_run_unless_it_is_run_by_hand() {
-    let done = newest("demo-migrate-job", 2, &["plinth:completed"]);
+    let done = registered("demo-migrate-job", 2, "nginx", &["plinth:completed"]);
     of_context(&of(JOBS), &[&done], &targets(&[])).await.expect("an answer");
 
-    let undone = newest("demo-migrate-job", 2, &["plinth:address"]);
+    let undone = registered("demo-migrate-job", 2, "nginx", &[]);
     let error = of_context(&of(JOBS), &[&undone], &targets(&[])).await.unwrap_err();
     assert_eq!(error.kind(), "Failed");
     assert!(

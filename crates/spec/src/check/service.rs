@@ -7,7 +7,7 @@ use super::{
     task::{self, Task},
 };
 use crate::{
-    After, Condition, Duration, Logs, NetworkMode, Placement, Section, Service, Target, Text,
+    After, Condition, Duration, ImageFrom, Logs, NetworkMode, Placement, Section, Service, Target, Text,
     structure::instead, targets, waves,
 };
 
@@ -28,6 +28,13 @@ pub(super) fn check(check: &mut Check<'_>) {
             },
         );
         desired(check, key, service);
+        if service.image_from == ImageFrom::Ci && service.image.followed().is_some() {
+            check.fault(
+                &["services", key, "imageFrom"],
+                "either the newest image of a repository is deployed, or what CI deploys is kept: leave `imageFrom` \
+                 out, or write an image that a new service begins with, such as `image: ${repositories.app}:latest`",
+            );
+        }
         ports(check, key, service);
         for name in service.environment.keys() {
             variable(check, &path, name);

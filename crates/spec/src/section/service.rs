@@ -18,6 +18,10 @@ pub struct Service {
     /// The container image: one from any registry, `${repositories.x}:tag`, or the newest that a repository has,
     /// `{ repository: x, tag: "v*" }`, which a push to it deploys.
     pub image: Image,
+    /// Where the image of a service that stands comes from: `spec`, the one that `image` names, or `ci`, the one that
+    /// a CI system deployed last; `image` is then what a new service begins with. Default: `spec`.
+    #[serde(default)]
+    pub image_from: ImageFrom,
     /// CPU units of a task; 1024 are one vCPU. Fargate takes 256, 512, 1024, 2048, 4096, 8192, 16384, and 256
     /// where absent; on instances it is the container's share, and 0 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,6 +119,18 @@ pub struct Service {
 
 fn desired() -> u32 {
     1
+}
+
+/// Where the image of a service that stands comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageFrom {
+    /// The spec: another image that somebody deployed is replaced by the spec's.
+    #[default]
+    Spec,
+    /// A CI system, which registers revisions of the service's task definition and updates the service to them. All
+    /// but the image stays as the spec says.
+    Ci,
 }
 
 /// The processor an image is built for.

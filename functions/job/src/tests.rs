@@ -457,7 +457,15 @@ async fn a_definition_of_somebody_else_is_refused() {
         DescribeTaskDefinitionOutput::builder().task_definition(definition("registry/demo-app:1")).build()
     });
     rules.definitions = vec![theirs];
-    assert_eq!(rules.ensured(&json!({})).await.unwrap_err().kind(), "Conflict");
+    rules.ecs = vec![mock!(Ecs::list_task_definitions).then_output(|| {
+        ListTaskDefinitionsOutput::builder()
+            .task_definition_arns(REVISION)
+            .task_definition_arns(OLDER)
+            .build()
+    })];
+    let error = rules.ensured(&json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), "Conflict");
+    assert!(error.to_string().contains("rename jobs.seed in the spec"), "{error}");
 }
 
 #[tokio::test]

@@ -286,6 +286,13 @@ fn deployment(state: DeploymentRolloutState, running: i32) -> Deployment {
 }
 
 /// The service as AWS describes it when it is what the spec says.
+/// The tags of the service, whose tasks read the current version of its secret.
+fn service_tags() -> std::collections::BTreeMap<String, String> {
+    let mut tags = context(Operation::Plan).tags("services.app");
+    tags.insert("plinth:secrets".to_owned(), format!("key:{}", step::digits("1", 8)));
+    tags
+}
+
 fn service() -> aws_sdk_ecs::types::builders::ServiceBuilder {
     let network = AwsVpcConfiguration::builder()
         .subnets("subnet-a")
@@ -294,9 +301,7 @@ fn service() -> aws_sdk_ecs::types::builders::ServiceBuilder {
         .build()
         .expect("a configuration");
     let item = CapacityProviderStrategyItem::builder().capacity_provider("FARGATE").build();
-    let mut tags = context(Operation::Plan).tags("services.app");
-    tags.insert("plinth:secrets".to_owned(), format!("key:{}", step::digits("1", 8)));
-    let tags = task_definition::tag_list(&tags);
+    let tags = task_definition::tag_list(&service_tags());
     EcsService::builder()
         .service_name("demo-app")
         .service_arn("arn:service")
@@ -787,7 +792,7 @@ async fn a_revision_that_ecs_went_back_from_is_not_deployed_again_by_the_same_ru
 
 /// A service whose revision this run deployed.
 fn deployed_now() -> aws_sdk_ecs::types::builders::ServiceBuilder {
-    let mut tags = context(Operation::Plan).tags("services.app");
+    let mut tags = service_tags();
     tags.insert("plinth:deployed".to_owned(), "3 run".to_owned());
     service().set_tags(Some(task_definition::tag_list(&tags)))
 }
@@ -1688,7 +1693,7 @@ fn revision(arn: &'static str, image: &'static str) -> Rule {
 
 /// A service at this revision that says that such a one was deployed, and what is refused.
 fn at(runs: &str, deployed: &str, refused: Option<&str>) -> Rule {
-    let mut tags = context(Operation::Plan).tags("services.app");
+    let mut tags = service_tags();
     tags.insert("plinth:deployed".to_owned(), deployed.to_owned());
     tags.extend(refused.map(|refused| ("plinth:refused".to_owned(), refused.to_owned())));
     let mut primary = deployment(DeploymentRolloutState::Completed, 2);

@@ -385,11 +385,24 @@ async fn on_the_local_aws_only_what_this_machine_serves_is_asked_and_the_rest_is
 }
 
 #[tokio::test]
-async fn on_aws_no_check_asks_the_machine_that_asks() {
-    for url in ["http://127.0.0.1:9001/", "http://localhost/", "http://[::1]/", "http://169.254.169.254/"] {
-        let context = of(&format!("{{ apiVersion: plinth/v1, name: demo, checks: ['{url}'] }}"));
+async fn on_aws_no_check_asks_what_is_not_on_the_internet_however_it_is_written() {
+    for host in [
+        "127.0.0.1:9001",
+        "2130706433",
+        "localhost",
+        "localhost.",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[fd00:ec2::254]",
+        "169.254.169.254",
+        "10.0.0.1",
+        "100.64.0.1",
+    ] {
+        let context = of(&format!("{{ apiVersion: plinth/v1, name: demo, checks: ['http://{host}/'] }}"));
         let error = checks(&context).await.unwrap_err();
-        assert_eq!(error.kind(), "InvalidSpec", "{error}");
+        assert_eq!(error.kind(), "InvalidSpec", "{host}: {error}");
+        assert!(error.to_string().contains("which is no public address"), "{host}: {error}");
     }
 }
 

@@ -1,4 +1,4 @@
-"""S3: the version in events, and what is told of objects that aren't there."""
+"""S3: the version in events, what is told of objects that aren't there, and whose a bucket must be."""
 
 import contextvars
 import inspect
@@ -17,6 +17,7 @@ _version: contextvars.ContextVar[str | None] = contextvars.ContextVar("version",
 def install() -> None:
     _name_versions()
     _forbid_guessing()
+    _expect_owners()
 
 
 def _name_versions() -> None:
@@ -71,3 +72,22 @@ def _may_list(headers: dict, query: dict, bucket: str) -> bool:
         return True
     role = caller.principal_arn.rsplit("/", 1)[0]
     return permissions.role_allows(role, "s3:ListBucket", f"arn:aws:s3:::{bucket}")
+
+
+def _expect_owners() -> None:
+    """A request that names its bucket's owner is refused by a bucket of another.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
+    handle = ministack.SERVICE_HANDLERS["s3"]
+
+    async def expecting(method, path, headers, body, query):
+        expected = headers.get("x-amz-expected-bucket-owner")
+        owner = s3._bucket_owner_account(path.strip("/").partition("/")[0])
+        if expected and owner and owner != expected:
+            refusal = b"" if method == "HEAD" else \
+                b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            return 403, {"Content-Type": "application/xml"}, refusal
+        return await handle(method, path, headers, body, query)
+
+    ministack.SERVICE_HANDLERS["s3"] = expecting

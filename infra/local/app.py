@@ -6,14 +6,15 @@ import ministack.app as ministack
 from ministack.core import lambda_runtime
 
 from . import (acm, apigateway, applicationautoscaling, autoscaling, bridge, calls, cloudformation,
-               container_instances, control, ec2, ecr, ecs, efs, elbv2, eventbridge, iam, lambda_functions,
-               lifecycle, rds, route53, s3, scheduler, secretsmanager, servicediscovery, stepfunctions, watch)
+               conditions, container_instances, control, ec2, ecr, ecs, efs, elbv2, eventbridge, iam,
+               lambda_functions, lifecycle, rds, route53, s3, scheduler, secretsmanager, servicediscovery,
+               stepfunctions, watch)
 
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]
 
 MENDS = (bridge, acm, apigateway, applicationautoscaling, cloudformation, ec2, ecr, ecs, container_instances,
          autoscaling, efs, elbv2, eventbridge, iam, lambda_functions, rds, route53, s3, scheduler,
-         secretsmanager, servicediscovery, stepfunctions, watch, calls)
+         secretsmanager, servicediscovery, stepfunctions, conditions, watch, calls)
 
 
 def build(scale: float, waits: float) -> Application:

@@ -1,4 +1,5 @@
-"""Checks every mend against a server of its own: `python -m infra.local.selftest`.
+"""Checks every mend against a server of its own: `python -m infra.local.selftest`, or those whose names contain the
+words that follow.
 
 Each check fails when its mend is taken out.
 """
@@ -409,6 +410,15 @@ def what_is_absent_is_forbidden_to_who_may_not_list() -> None:
 
 
 @check
+def a_bucket_of_another_than_the_expected_owner_refuses() -> None:
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="whose")
+    s3.head_bucket(Bucket="whose", ExpectedBucketOwner=ACCOUNT)
+    refused("403", s3.head_bucket, Bucket="whose", ExpectedBucketOwner="111111111111")
+    refused("AccessDenied", s3.list_objects_v2, Bucket="whose", ExpectedBucketOwner="111111111111")
+
+
+@check
 def roles_are_known_by_path_and_boundary_and_passed_only_where_allowed() -> None:
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     boundary = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -427,6 +437,62 @@ def roles_are_known_by_path_and_boundary_and_passed_only_where_allowed() -> None
         "family": "passed", "taskRoleArn": f"arn:aws:iam::{ACCOUNT}:role/own/own",
         "containerDefinitions": [{"name": "app", "image": "nginx", "memory": 128}]}}
     assert "iam:PassRole" in invoke(handler, define)["errorMessage"]
+
+
+def session(name: str, statements: list[dict], tags: dict[str, str], boundary: dict | None = None) -> Callable:
+    """Clients of a role with these statements and tags, and inside this boundary."""
+    iam, trust = server.client("iam"), {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": ACCOUNT}}
+    version = {"Version": "2012-10-17"}
+    more = {}
+    if boundary:
+        made = iam.create_policy(PolicyName=f"{name}-boundary", PolicyDocument=json.dumps(
+            {**version, "Statement": [boundary]}))
+        more["PermissionsBoundary"] = made["Policy"]["Arn"]
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({**version, "Statement": [trust]}),
+                          Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                          **more)["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(
+        {**version, "Statement": statements}))
+    keys = server.client("sts").assume_role(RoleArn=arn, RoleSessionName="self")["Credentials"]
+    return lambda service: boto3.client(
+        service, endpoint_url=server.endpoint, region_name=REGION, aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"], aws_session_token=keys["SessionToken"],
+        config=Config(retries={"max_attempts": 0}))
+
+
+@check
+def policies_know_variables_and_the_tags_of_what_a_call_is_about() -> None:
+    secrets, ecs = server.client("secretsmanager"), server.client("ecs")
+    for team in ("red", "blue"):
+        secrets.create_secret(Name=f"tagged-{team}", SecretString="x", Tags=[{"Key": "team", "Value": team}])
+        ecs.create_cluster(clusterName=f"tagged-{team}", tags=[{"key": "team", "value": team}])
+    anything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    own = {"StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}}
+    red = session("variables", [{**anything[0], "Condition": own}], {"team": "red"})
+    red("secretsmanager").get_secret_value(SecretId="tagged-red")
+    refused("AccessDeniedException", red("secretsmanager").get_secret_value, SecretId="tagged-blue")
+    nobody = session("variables-none", [{**anything[0], "Condition": own}], {})
+    refused("AccessDeniedException", nobody("secretsmanager").get_secret_value, SecretId="tagged-red")
+    named = [{**anything[0], "Resource": f"arn:aws:ecs:*:*:cluster/tagged-${{aws:PrincipalTag/team, 'blue'}}"}]
+    for name, tags, other in (("names", {"team": "red"}, "tagged-blue"), ("names-none", {}, "tagged-red")):
+        client = session(name, named, tags)("ecs")
+        client.describe_clusters(clusters=["tagged-red" if tags else "tagged-blue"])
+        refused("AccessDeniedException", client.describe_clusters, clusters=["tagged-red", "tagged-blue"])
+        refused("AccessDeniedException", client.list_tasks, cluster=other)
+    # A boundary's conditions count as a policy's own do.
+    others = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {
+        "StringNotEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team, '-'}"},
+        "Null": {"aws:ResourceTag/team": "false"}}}
+    bounded = session("bounded", [*anything, others], {"team": "red"}, anything[0])
+    inside = session("inside", anything, {"team": "red"}, {**anything[0], "Condition": own})
+    for client in (bounded("ecs"), inside("ecs")):
+        client.list_tasks(cluster="tagged-red")
+        refused("AccessDeniedException", client.list_tasks, cluster="tagged-blue")
+    telling = session("telling", [anything[0], {
+        **others, "Condition": {"ForAnyValue:StringEquals": {"events:source": "mine"}}}], {})("events")
+    entry = {"Source": "yours", "DetailType": "x", "Detail": "{}"}
+    telling.put_events(Entries=[entry])
+    refused("AccessDeniedException", telling.put_events, Entries=[entry, {**entry, "Source": "mine"}])
 
 
 @check
@@ -1331,6 +1397,13 @@ def a_listener_takes_issued_certificates_one_a_call_and_keeps_those_beside_its_o
         return [each["CertificateArn"] for each in found]
 
     assert (own(), beside()) == (arns[:1], arns[1:2])
+    refused("SSLPolicyNotFound", shared.elb.create_listener,
+            **shared.settings(444, arns[0], SslPolicy="ELBSecurityPolicy-None"))
+    plain = shared.listen(80)
+    described = shared.elb.describe_listeners(ListenerArns=[listener, plain])["Listeners"]
+    assert {each["Port"]: each.get("SslPolicy") for each in described} == {
+        443: "ELBSecurityPolicy-2016-08", 80: None}
+    shared.elb.delete_listener(ListenerArn=plain)
     shared.elb.modify_listener(ListenerArn=listener, Certificates=two[1:])
     assert (own(), beside()) == (arns[2:], arns[1:2])
     refused("OperationNotPermitted", shared.elb.remove_listener_certificates, ListenerArn=listener,
@@ -2693,7 +2766,7 @@ def main() -> int:
     server, failed = Server(), 0
     try:
         role("all", ("*", "*"))
-        for each in checks:
+        for each in (each for each in checks if all(word in each.__name__ for word in sys.argv[1:])):
             begun = time.time()
             try:
                 each()

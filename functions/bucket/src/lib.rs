@@ -5,6 +5,7 @@
 //! bucket goes.
 
 mod lifecycle;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use aws_sdk_s3::{
         Tagging, VersioningConfiguration,
     },
 };
+use serde_json::Value;
 use step::{
     Answer, BucketOutput, Change, Context, Doing, Error, Field, Operation, PROTECT, Result, compare,
     compare_key, is_protected, missing_tags, side_by_side,
@@ -59,6 +61,8 @@ struct Wanted {
     /// The ARN of the key it is encrypted with; none for S3's own.
     encryption: Option<String>,
     rules: Vec<LifecycleRule>,
+    /// The statement of its policy that keeps other environments out.
+    policy: Value,
     tags: BTreeMap<String, String>,
 }
 
@@ -69,9 +73,11 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
         let mut tags = context.tags(&address);
         tags.insert(FORCE_DELETE.to_owned(), bucket.force_delete.to_string());
         tags.insert(PROTECT.to_owned(), bucket.protect.to_string());
+        let name = name(context, key, bucket);
         Ok(Wanted {
             key: key.clone(),
-            name: name(context, key, bucket),
+            policy: policy::wanted(context, &name),
+            name,
             versioned: bucket.versioned,
             encryption: encryption.cloned(),
             rules: lifecycle::wanted(bucket)?,
@@ -94,6 +100,8 @@ struct Found {
     encryption: Option<String>,
     closed: bool,
     rules: Vec<LifecycleRule>,
+    /// The statements of its policy.
+    policy: Vec<Value>,
 }
 
 async fn ensure(s3: &Client, context: &Context) -> Result<Answer> {
@@ -187,6 +195,7 @@ async fn find(s3: &Client, context: &Context, name: &str) -> Result<Option<Found
         encryption: encryption.and_then(|answer| key(answer.server_side_encryption_configuration?)),
         closed: access.and_then(|answer| answer.public_access_block_configuration) == Some(closed()),
         rules: lifecycle::find(s3, name).await?,
+        policy: policy::find(s3, name).await?,
     }))
 }
 
@@ -224,6 +233,7 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
         compare("publicAccess", public(found.closed), public(true)),
         compare_key(found.encryption.as_deref(), wanted.encryption.as_ref()),
         compare("lifecycle", lifecycle::told(&found.rules), lifecycle::told(&wanted.rules)),
+        compare("otherEnvironments", policy::told(&found.policy, &wanted.policy), "kept out"),
     ]
     .into_iter()
     .flatten()
@@ -255,6 +265,7 @@ async fn create(s3: &Client, context: &Context, wanted: &Wanted) -> Result<Found
         encryption: None,
         closed: false,
         rules: Vec::new(),
+        policy: Vec::new(),
     })
 }
 
@@ -264,6 +275,9 @@ async fn update(s3: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
         let put = s3.put_public_access_block().bucket(name);
         let put = put.public_access_block_configuration(closed()).send().await;
         put.doing(|| format!("closing S3 bucket ({name}) to the public"))?;
+    }
+    if !found.policy.contains(&wanted.policy) {
+        policy::put(s3, name, &found.policy, &wanted.policy).await?;
     }
     if compare_key(found.encryption.as_deref(), wanted.encryption.as_ref()).is_some() {
         let put = s3.put_bucket_encryption().bucket(name);

@@ -6,12 +6,14 @@ use aws_sdk_s3::{
         delete_objects::DeleteObjectsOutput,
         get_bucket_encryption::GetBucketEncryptionOutput,
         get_bucket_lifecycle_configuration::GetBucketLifecycleConfigurationOutput,
+        get_bucket_policy::GetBucketPolicyOutput,
         get_bucket_tagging::{GetBucketTaggingError, GetBucketTaggingOutput},
         get_bucket_versioning::GetBucketVersioningOutput,
         get_public_access_block::GetPublicAccessBlockOutput,
         list_buckets::ListBucketsOutput,
         list_object_versions::ListObjectVersionsOutput,
         put_bucket_lifecycle_configuration::PutBucketLifecycleConfigurationOutput,
+        put_bucket_policy::PutBucketPolicyOutput,
         put_bucket_tagging::PutBucketTaggingOutput,
         put_bucket_versioning::PutBucketVersioningOutput,
         put_public_access_block::PutPublicAccessBlockOutput,
@@ -76,6 +78,14 @@ fn told(tags: Option<Vec<Tag>>, closed: bool, versioned: bool, rules: Vec<Lifecy
         mock!(Client::list_buckets).then_output(|| {
             ListBucketsOutput::builder().buckets(Bucket::builder().name(NAME).build()).build()
         }),
+        // One that somebody has put there, and ours where the bucket is closed.
+        mock!(Client::get_bucket_policy).then_output(move || {
+            let ours = closed.then(|| spoken().policy);
+            let statements: Vec<_> =
+                [serde_json::json!({ "Sid": "Theirs" })].into_iter().chain(ours).collect();
+            let document = serde_json::json!({ "Version": "2012-10-17", "Statement": statements });
+            GetBucketPolicyOutput::builder().policy(document.to_string()).build()
+        }),
     ]
 }
 
@@ -83,8 +93,14 @@ fn s3(rules: &[Rule]) -> Client {
     mock_client!(aws_sdk_s3, RuleMode::MatchAny, &rules.iter().collect::<Vec<_>>())
 }
 
-fn puts() -> [Rule; 3] {
+fn puts() -> [Rule; 4] {
     [
+        mock!(Client::put_bucket_policy)
+            .match_requests(|request| {
+                let policy = request.policy().unwrap_or_default();
+                policy.contains("PlinthKeepsOtherEnvironmentsOut") && policy.contains(NAME)
+            })
+            .then_output(|| PutBucketPolicyOutput::builder().build()),
         mock!(Client::put_public_access_block).then_output(|| PutPublicAccessBlockOutput::builder().build()),
         mock!(Client::put_bucket_versioning).then_output(|| PutBucketVersioningOutput::builder().build()),
         mock!(Client::put_bucket_lifecycle_configuration)
@@ -111,7 +127,7 @@ async fn a_missing_bucket_is_created_with_our_tags_closed_and_versioned() {
     rules.extend(puts());
     let answer = ensure(&s3(&rules), &context(Operation::Ensure)).await.expect("an answer");
     assert_eq!(answer.output["archive"]["arn"], format!("arn:aws:s3:::{NAME}"));
-    assert_eq!(rules[1..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1, 1]);
+    assert_eq!(rules[1..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
 }
 
 #[tokio::test]
@@ -128,9 +144,9 @@ async fn a_bucket_that_drifted_is_planned_field_by_field_and_put_right() {
     let s3 = s3(&rules);
     let planned = plan(&s3, &context(Operation::Plan)).await.expect("an answer");
     let fields: Vec<_> = planned.changes[0].fields.iter().map(|field| field.name.as_str()).collect();
-    assert_eq!(fields, ["versioned", "publicAccess", "lifecycle"]);
+    assert_eq!(fields, ["versioned", "publicAccess", "lifecycle", "otherEnvironments"]);
     ensure(&s3, &context(Operation::Ensure)).await.expect("an answer");
-    assert_eq!(rules[6..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(rules[7..].iter().map(Rule::num_calls).collect::<Vec<_>>(), [1, 1, 1, 1]);
 }
 
 #[tokio::test]
@@ -168,9 +184,9 @@ async fn a_dropped_bucket_is_planned_emptied_of_every_version_and_deleted() {
     let s3 = s3(&rules);
     let planned = plan(&s3, &dropped(Operation::Plan)).await.expect("an answer");
     assert_eq!(planned.changes, [Change::delete("buckets.archive").with("name", NAME)]);
-    assert_eq!(rules[8].num_calls(), 0);
+    assert_eq!(rules[9].num_calls(), 0);
     prune(&s3, &dropped(Operation::Prune)).await.expect("an answer");
-    assert_eq!((rules[7].num_calls(), rules[8].num_calls()), (1, 1));
+    assert_eq!((rules[8].num_calls(), rules[9].num_calls()), (1, 1));
 }
 
 #[tokio::test]
@@ -213,7 +229,7 @@ async fn a_spec_that_protects_a_bucket_is_told_by_its_tag_alone() {
     let fields: Vec<_> = planned.changes[0].fields.iter().map(|field| field.name.as_str()).collect();
     assert_eq!((planned.changes.len(), fields), (1, vec!["tags.plinth:protect"]));
     ensure(&s3, &context).await.expect("an answer");
-    assert_eq!(rules[6].num_calls(), 1);
+    assert_eq!(rules[7].num_calls(), 1);
 }
 
 #[tokio::test]
@@ -231,5 +247,21 @@ async fn a_protected_bucket_stays_with_what_is_in_it() {
         assert_eq!((actions, answer.count()), (vec![step::Action::Keep], 0));
         assert_eq!(answer.kept, ["buckets.archive", "key"]);
     }
-    assert_eq!((rules[6].num_calls(), rules[7].num_calls()), (0, 0));
+    assert_eq!((rules[7].num_calls(), rules[8].num_calls()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_statement_that_somebody_else_put_on_a_bucket_stays() {
+    let found = [
+        serde_json::json!({ "Sid": "Theirs" }),
+        serde_json::json!({ "Sid": "PlinthKeepsOtherEnvironmentsOut" }),
+    ];
+    let put = mock!(Client::put_bucket_policy)
+        .match_requests(|request| {
+            let document: Value = serde_json::from_str(request.policy().unwrap_or_default()).expect("JSON");
+            document["Statement"] == serde_json::json!([{ "Sid": "Theirs" }, spoken().policy])
+        })
+        .then_output(|| PutBucketPolicyOutput::builder().build());
+    policy::put(&s3(&[put.clone()]), NAME, &found, &spoken().policy).await.expect("a policy");
+    assert_eq!(put.num_calls(), 1);
 }

@@ -44,6 +44,15 @@ Parameters:
     Description: The role's name, as the control plane's parameter BuildRoles has it.
     Type: String
     Default: plinth-build
+  WorkloadActions:
+    Description: >-
+      IAM actions that the roles of environments may be allowed beyond those that the boundary names, separated by
+      commas, as the control plane's parameter of this name has them.
+    Type: CommaDelimitedList
+    Default: ""
+
+Conditions:
+  Widened: !Not [!Equals [!Join ["", !Ref WorkloadActions], ""]]
 
 Resources:
   Role:
@@ -63,37 +72,13 @@ Resources:
               ArnLike:
                 aws:PrincipalArn: !Sub "arn:${AWS::Partition}:iam::${ControlPlaneAccount}:role/plinth-*FunctionRole*"
 
-  # What no role of an environment may exceed.
+  # What no role of an environment may exceed: what the control plane's template says.
   Boundary:
     Type: AWS::IAM::ManagedPolicy
     Properties:
       ManagedPolicyName: plinth-boundary
       Path: /plinth/
       Description: Bounds every role that Plinth makes for an environment.
-      PolicyDocument:
-        Version: "2012-10-17"
-        Statement:
-          - Sid: WhatASpecSays
-            Effect: Allow
-            Action: "*"
-            Resource: "*"
-          - Sid: NoIdentitiesNoAccounts
-            Effect: Deny
-            Action: [iam:*, organizations:*, account:*]
-            Resource: "*"
-          - Sid: NoOtherRole
-            Effect: Deny
-            Action: sts:AssumeRole
-            Resource: !Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"
-          # Should one stand here too.
-          - Sid: NotTheControlPlane
-            Effect: Deny
-            Action: "*"
-            Resource:
-              - !Sub "arn:${AWS::Partition}:s3:::plinth-${AWS::AccountId}-*"
-              - !Sub "arn:${AWS::Partition}:lambda:*:${AWS::AccountId}:function:plinth-*"
-              - !Sub "arn:${AWS::Partition}:states:*:${AWS::AccountId}:*:plinth-*"
-              - !Sub "arn:${AWS::Partition}:cloudformation:*:${AWS::AccountId}:stack/plinth*"
 """
 
 POLICY = """
@@ -154,7 +139,7 @@ def _merge(merged: dict[str, dict], statement: dict) -> None:
     condition = rest.get("Condition", {}).get("StringEquals", {})
     if "NotResource" in rest:
         # The bucket of a control plane in whichever region, should one stand there too.
-        rest["NotResource"] = f"arn:${{AWS::Partition}}:s3:::{BUCKET}-*"
+        rest["NotResource"] = [f"arn:${{AWS::Partition}}:s3:::{name}-*" for name in (BUCKET, "plinth-artifacts")]
     if "iam:PermissionsBoundary" in condition:
         rest["Condition"] = {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
     found = merged.setdefault(json.dumps(rest), {**rest, "Action": []})
@@ -192,8 +177,16 @@ def _length(some: list[dict]) -> int:
     return len(text.replace("${AWS::Partition}", "aws-us-gov").replace("${AWS::AccountId}", "0" * 12))
 
 
+def boundary() -> str:
+    """The boundary's policy, as the template has it."""
+    _, _, after = TEMPLATE.read_text().partition("  Boundary:\n")
+    section, _, _ = after.partition("\n\n")
+    start = section.index("      PolicyDocument:\n")
+    return section[start:] + "\n"
+
+
 def template(parts: list[list[dict]]) -> str:
-    text = HEAD
+    text = HEAD + boundary()
     for number, part in enumerate(parts, 1):
         text += POLICY.format(number=number, of=len(parts))
         text += "".join(_statement(statement) for statement in part)

@@ -827,7 +827,8 @@ pub fn aws() -> String {
     std::env::var("AWS").unwrap_or_else(|_| root().join(".venv/bin/aws").display().to_string())
 }
 
-fn python() -> String {
+/// The Python that AWS on this machine runs with.
+pub fn python() -> String {
     std::env::var("PYTHON").unwrap_or_else(|_| root().join(".venv/bin/python").display().to_string())
 }
 

@@ -118,11 +118,25 @@ fn wanted(context: &Context, boundary: &str) -> Result<Vec<role::Wanted>> {
         trust: asked.trust,
         allow: asked.allow,
         policies: asked.policies.into_iter().collect(),
-        tags: context.tags(&asked.address),
+        tags: tags_of(context, &asked.address),
         name: asked.name,
         address: asked.address,
     };
     Ok(all.into_iter().map(wanted).collect())
+}
+
+/// The address of the role of the cluster's instances.
+const INSTANCES: &str = "cluster.instances.role";
+
+/// The tag by which the boundary lets the role of instances, and no other, speak for those of this cluster.
+const CLUSTER: &str = "plinth:cluster";
+
+fn tags_of(context: &Context, address: &str) -> BTreeMap<String, String> {
+    let mut tags = context.tags(address);
+    if address == INSTANCES {
+        tags.insert(CLUSTER.to_owned(), context.cluster_name());
+    }
+    tags
 }
 
 /// What sets one role apart from another.
@@ -222,7 +236,7 @@ fn of_instances(context: &Context) -> Option<Asked> {
         context.partition()
     );
     Some(Asked {
-        address: "cluster.instances.role".to_owned(),
+        address: INSTANCES.to_owned(),
         name: context.instance_role_name(),
         trust: policy::trust(&[policy::EC2.to_owned()]),
         allow: (!instances.mounts.is_empty()).then(|| policy::mount(context)),

@@ -126,8 +126,9 @@ pub(crate) fn push(context: &Context) -> Result<Value> {
     ]))
 }
 
-/// Mount the account's file systems, since roles are made before it is known which are the environment's.
-/// Source: <https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html>
+/// Mount the environment's file systems, by their tags: roles are made before their ids are known.
+/// Sources: <https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html>,
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticfilesystem.html>
 pub(crate) fn mount(context: &Context) -> Value {
     let actions = ["ClientMount", "ClientWrite", "ClientRootAccess"];
     let file_systems = format!(
@@ -136,7 +137,14 @@ pub(crate) fn mount(context: &Context) -> Value {
         context.run.region,
         context.run.account,
     );
-    document(&[allowed(&actions.map(|action| format!("elasticfilesystem:{action}")), &[file_systems])])
+    let mut statement =
+        allowed(&actions.map(|action| format!("elasticfilesystem:{action}")), &[file_systems]);
+    let owner = context.owner();
+    statement["Condition"] = json!({ "StringEquals": {
+        "aws:ResourceTag/plinth:environment": owner.environment,
+        "aws:ResourceTag/plinth:control-plane": owner.control_plane,
+    } });
+    document(&[statement])
 }
 
 fn rendered(context: &Context, statement: &Statement) -> Result<Value> {

@@ -83,7 +83,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
         Wanted {
             key: key.clone(),
             name: name(context, key, secret),
-            description: secret.description.clone().unwrap_or_default(),
+            description: description(context, secret.description.as_deref()),
             encryption: encryption.cloned(),
             generate: secret.generate.clone(),
             compose: secret.compose.clone(),
@@ -92,6 +92,17 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
         }
     };
     Ok(context.spec.secrets.iter().map(wanted).collect())
+}
+
+/// What the description of each of the environment's secrets ends with. A right to tag secrets is none to describe them:
+/// what merely carries our tags isn't deleted.
+fn mark(context: &Context) -> String {
+    let owner = context.owner();
+    format!("(made by Plinth for {} of {})", owner.environment, owner.control_plane)
+}
+
+fn description(context: &Context, text: Option<&str>) -> String {
+    text.into_iter().chain([&*mark(context)]).collect::<Vec<_>>().join(" ")
 }
 
 fn name(context: &Context, key: &str, secret: &spec::Secret) -> String {
@@ -191,7 +202,7 @@ async fn describe(secrets: &Client, name: &str) -> Result<Option<DescribeSecretO
     found.unless_absent(&["ResourceNotFoundException"], || format!("describing secret ({name})"))
 }
 
-/// The names and tags of our secrets, without those that await their deletion.
+/// The names and tags of our secrets, made by us and not only tagged as ours, without those that await their deletion.
 async fn ours(secrets: &Client, context: &Context) -> Result<Vec<(String, BTreeMap<String, String>)>> {
     let filter = |key, value: &str| Filter::builder().key(key).values(value).build();
     let pages = secrets
@@ -204,7 +215,9 @@ async fn ours(secrets: &Client, context: &Context) -> Result<Vec<(String, BTreeM
         .await
         .doing(|| "listing secrets")?;
     let listed = pages.iter().flat_map(ListSecretsOutput::secret_list);
-    let present = listed.filter(|secret| secret.deleted_date().is_none());
+    let mark = mark(context);
+    let made = listed.filter(|secret| secret.description().is_some_and(|text| text.ends_with(&mark)));
+    let present = made.filter(|secret| secret.deleted_date().is_none());
     let named = present.map(|secret| (secret.name().unwrap_or_default().to_owned(), tags(secret.tags())));
     Ok(named.filter(|(_, tags)| context.owner().address(tags).is_some()).collect())
 }

@@ -47,12 +47,14 @@ fn generated_tags(made: &str) -> Vec<Tag> {
     tag_list(&tags)
 }
 
+const DESCRIPTION: &str = "the database (made by Plinth for demo of plinth-bucket)";
+
 /// The secret as AWS describes it when it is what the spec says.
 fn secret() -> DescribeSecretOutputBuilder {
     DescribeSecretOutput::builder()
         .name("demo-db")
         .arn("arn:db")
-        .description("the database")
+        .description(DESCRIPTION)
         .version_ids_to_stages("1", vec!["AWSCURRENT".to_owned()])
         .set_tags(Some(generated_tags("32 admin")))
 }
@@ -72,7 +74,8 @@ fn absent() -> Rule {
 }
 
 fn listed(tags: Vec<Tag>) -> Rule {
-    let entry = SecretListEntry::builder().name("demo-db").arn("arn:db").set_tags(Some(tags)).build();
+    let entry = SecretListEntry::builder().name("demo-db").arn("arn:db").description(DESCRIPTION);
+    let entry = entry.set_tags(Some(tags)).build();
     mock!(Client::list_secrets)
         .then_output(move || ListSecretsOutput::builder().secret_list(entry.clone()).build())
 }
@@ -248,7 +251,7 @@ async fn a_description_and_a_tag_that_drifted_are_planned_and_put_back() {
     let tags: Vec<_> = our_tags().into_iter().filter(|tag| tag.key() != Some(RECOVERY)).collect();
     let drifted = described(secret().description("old").set_tags(Some(tags)));
     let update = mock!(Client::update_secret)
-        .match_requests(|request| request.description() == Some("the database"))
+        .match_requests(|request| request.description() == Some(DESCRIPTION))
         .then_output(|| UpdateSecretOutput::builder().build());
     let tag = mock!(Client::tag_resource)
         .match_requests(|request| request.tags() == our_tags())
@@ -329,6 +332,7 @@ fn at_version(context: &Context, key: &str, version: Option<&str>) -> DescribeSe
     let secret = DescribeSecretOutput::builder()
         .name(&wanted.name)
         .arn(format!("arn:{key}"))
+        .description(&wanted.description)
         .set_tags(Some(tag_list(&wanted.tags)));
     match version {
         Some(version) => secret
@@ -560,4 +564,15 @@ async fn a_composed_secret_that_awaits_deletion_is_restored_and_made_of_what_is_
     let rules = [&deleted, &broker, &restore, &value_of("two", VALUE), &put, &note];
     ensure(&client(&rules), &context).await.expect("an answer");
     assert_eq!((restore.num_calls(), put.num_calls(), note.num_calls()), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_tagged_as_ours_is_not_deleted() {
+    let entry =
+        SecretListEntry::builder().name("theirs").description("the database").set_tags(Some(our_tags()));
+    let entry = entry.build();
+    let listed = mock!(Client::list_secrets)
+        .then_output(move || ListSecretsOutput::builder().secret_list(entry.clone()).build());
+    let pruned = prune(&client(&[&listed]), &dropped(Operation::Prune)).await.expect("an answer");
+    assert_eq!(pruned.changes, []);
 }

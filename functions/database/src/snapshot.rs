@@ -19,6 +19,7 @@ pub(crate) struct Snapshot {
     encrypted: bool,
     key: Option<String>,
     status: String,
+    tags: std::collections::BTreeMap<String, String>,
 }
 
 impl Snapshot {
@@ -27,6 +28,9 @@ impl Snapshot {
         wanted.storage.filter(|asked| self.storage.is_none_or(|held| *asked > held))
     }
 }
+
+/// The tag with which somebody opens a snapshot of one environment to all others.
+const SHARED: &str = "plinth:shared";
 
 /// The snapshot the spec names, if it names one; it must be there, and fit.
 pub(crate) async fn to_restore(rds: &Client, wanted: &Wanted) -> Result<Option<Snapshot>> {
@@ -38,8 +42,23 @@ pub(crate) async fn to_restore(rds: &Client, wanted: &Wanted) -> Result<Option<S
     let snapshot = found.ok_or_else(|| {
         Error::InvalidSpec(format!("{address}.restore: RDS has no {kind} ({name}) in this region"))
     })?;
+    is_open(&snapshot, wanted)?;
     fits(&snapshot, wanted)?;
     Ok(Some(snapshot))
+}
+
+/// Refuses the data of another environment: its snapshots carry its tags. Whoever may tag them may open them.
+fn is_open(snapshot: &Snapshot, wanted: &Wanted) -> Result<()> {
+    let Some(other) = snapshot.tags.get(step::ENVIRONMENT) else { return Ok(()) };
+    let shared = snapshot.tags.get(SHARED).is_some_and(|shared| shared == "true");
+    if shared || wanted.tags.get(step::ENVIRONMENT) == Some(other) {
+        return Ok(());
+    }
+    Err(Error::InvalidSpec(format!(
+        "{}.restore: snapshot ({}) is of environment {other}: give it the tag {SHARED}=true if other environments \
+         may have its data",
+        wanted.address, snapshot.name
+    )))
 }
 
 /// Refuses a snapshot from which the database that the spec describes can't be made.
@@ -115,6 +134,7 @@ pub(crate) async fn of_cluster(rds: &Client, name: &str) -> Result<Option<Snapsh
         encrypted: found.storage_encrypted == Some(true),
         key: found.kms_key_id,
         status: found.status.unwrap_or_default(),
+        tags: crate::tags(&found.tag_list.unwrap_or_default()),
     }))
 }
 
@@ -138,6 +158,7 @@ pub(crate) async fn of_instance(rds: &Client, name: &str) -> Result<Option<Snaps
         encrypted: found.encrypted == Some(true),
         key: found.kms_key_id,
         status: found.status.unwrap_or_default(),
+        tags: crate::tags(&found.tag_list.unwrap_or_default()),
     }))
 }
 

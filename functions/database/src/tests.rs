@@ -1206,6 +1206,30 @@ async fn a_snapshot_that_does_not_fit_is_refused() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_another_environment_is_refused_unless_somebody_has_opened_it() {
+    let spec = format!("{AURORA}, restore: before");
+    let refusal = async |tags: &[(&str, &str)]| {
+        let tag = |(key, value): &(&str, &str)| Tag::builder().key(*key).value(*value).build();
+        let tags: Vec<Tag> = tags.iter().map(tag).collect();
+        let snapshot = mock!(Rds::describe_db_cluster_snapshots).then_output(move || {
+            let snapshot = DbClusterSnapshot::builder().engine("mysql").set_tag_list(Some(tags.clone()));
+            DescribeDbClusterSnapshotsOutput::builder().db_cluster_snapshots(snapshot.build()).build()
+        });
+        let mut rules = standing_rules(Vec::new(), Vec::new());
+        rules.extend([offers(OFFERED), snapshot]);
+        planned(&rules, &spec).await.unwrap_err().to_string()
+    };
+    let other = ("plinth:environment", "other");
+    let refused = refusal(&[other]).await;
+    assert!(refused.contains("snapshot (before) is of environment other: give it the tag"), "{refused}");
+    // It isn't of this engine, which is looked at after.
+    for open in [&[other, ("plinth:shared", "true")][..], &[("plinth:environment", "demo")], &[]] {
+        let refused = refusal(open).await;
+        assert!(refused.contains("is of mysql"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_secret_that_is_no_name_and_password_is_not_told() {
     let mut rules = standing_rules(Vec::new(), Vec::new());
     rules.push(offers(OFFERED));

@@ -137,9 +137,13 @@ def _merge(merged: dict[str, dict], statement: dict) -> None:
     actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
     rest = {name: value for name, value in statement.items() if name not in ("Sid", "Action")}
     condition = rest.get("Condition", {}).get("StringEquals", {})
-    if "NotResource" in rest:
+    if ":s3:::" in json.dumps(rest.get("NotResource", "")):
         # The bucket of a control plane in whichever region, should one stand there too.
         rest["NotResource"] = [f"arn:${{AWS::Partition}}:s3:::{name}-*" for name in (BUCKET, "plinth-artifacts")]
+    for key in condition:
+        if key.endswith("/plinth:control-plane"):
+            # The control plane stands in another account, in whichever region.
+            rest["Condition"] = {"StringLike": {key: "plinth-${ControlPlaneAccount}-*"}}
     if "iam:PermissionsBoundary" in condition:
         rest["Condition"] = {"StringEquals": {"iam:PermissionsBoundary": BOUNDARY}}
     found = merged.setdefault(json.dumps(rest), {**rest, "Action": []})
@@ -174,7 +178,9 @@ def _length(some: list[dict]) -> int:
     document = {"Version": "2012-10-17", "Statement": some}
     # Rendered, a partition has up to 10 characters, and an account 12.
     text = json.dumps(document, separators=(",", ":"))
-    return len(text.replace("${AWS::Partition}", "aws-us-gov").replace("${AWS::AccountId}", "0" * 12))
+    for variable in ("${AWS::AccountId}", "${ControlPlaneAccount}"):
+        text = text.replace(variable, "0" * 12)
+    return len(text.replace("${AWS::Partition}", "aws-us-gov"))
 
 
 def boundary() -> str:
@@ -214,6 +220,7 @@ def readme(all_statements: list[dict]) -> str:
     """The policy as JSON, as many actions on a line as fit."""
     text = ",\n".join(textwrap.indent(_json(statement), "    ") for statement in all_statements)
     text = text.replace("${AWS::Partition}", "aws").replace("${AWS::AccountId}", "<account>")
+    text = text.replace("${ControlPlaneAccount}", "<the control plane's account>")
     return f'{START}```json\n{{\n  "Version": "2012-10-17",\n  "Statement": [\n{text}\n  ]\n}}\n```\n{END}'
 
 

@@ -97,6 +97,9 @@ fn unseen(function: &str, sid: &str) -> bool {
         LOOK => !waits.contains(&function),
         // Nothing is asked of people in this life.
         "Ask"
+        // One certificate a listener, and here parameter groups and snapshots need no leave of their own.
+        | "ShareListeners"
+        | "BesideDatabases"
         | "PullImages"
         | "LinkToBalancers"
         | "MakeServiceLinkedRole"

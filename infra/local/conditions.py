@@ -29,7 +29,8 @@ def install() -> None:
     tagging.resource_tags = _of_moto(tagging.resource_tags)
     iam_actions.extract_resource_arn = _about(iam_actions.extract_resource_arn)
     iam_evaluator.enforce = _for_each(iam_evaluator.enforce)
-    iam_actions.request_tag_context = _with_sources(iam_actions.request_tag_context)
+    iam_actions._tag_operations = _of_every_call(iam_actions._tag_operations)
+    iam_actions.request_tag_context = _with_what_is_asked(iam_actions.request_tag_context)
 
 
 def _with_variables(plain: Callable) -> Callable:
@@ -130,16 +131,35 @@ def _for_each(plain: Callable) -> Callable:
     return enforce
 
 
-def _with_sources(plain: Callable) -> Callable:
-    """The sources that events name are a key of theirs.
+class _Every:
+    def __contains__(self, _: str) -> bool:
+        return True
+
+
+def _of_every_call(plain: Callable) -> Callable:
+    """Calls of these may carry tags in other members, or go by another name than ministack looks for."""
+    def operations(service: str) -> object:
+        return _Every() if service in ("ec2", "elasticloadbalancing") else plain(service)
+
+    return operations
+
+
+def _with_what_is_asked(plain: Callable) -> Callable:
+    """The sources that events name, and the types of the records that are changed, are keys of theirs; what a
+    launch template will tag one day isn't tagged by the request.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-conditions.html
+    https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-rrset-conditions.html
     """
     def context(service: str, action: str, body: bytes, query: dict) -> dict:
-        found = plain(service, action, body, query)
+        asked = {name: value for name, value in query.items() if not name.startswith("LaunchTemplateData.")}
+        found = plain(service, action, body, asked)
         if action == "events:PutEvents":
             entries = json.loads(body or b"{}").get("Entries") or []
-            found = {**found, "events:source": [str(each.get("Source")) for each in entries]}
+            return {**found, "events:source": [str(each.get("Source")) for each in entries]}
+        if action == "route53:ChangeResourceRecordSets":
+            types = re.findall(r"<Type>(\w+)</Type>", body.decode("utf-8", "replace"))
+            return {**found, "route53:ChangeResourceRecordSetsRecordTypes": types}
         return found
 
     return context

@@ -7,7 +7,9 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/reference_pol
 import json
 from collections.abc import Callable
 
+from ministack.core import iam_actions
 from ministack.core.responses import get_account_id
+from ministack.services import kms
 from moto.acm.models import acm_backends
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
@@ -15,6 +17,8 @@ from moto.ecs.models import ecs_backends
 from moto.efs.models import efs_backends
 from moto.elbv2.models import elbv2_backends
 from moto.rds.models import rds_backends
+
+from . import ecs
 
 # The members of ECS's calls that name what they are about, the nearest first, and its kind.
 ECS = (("service", "service"), ("serviceName", "service"), ("task", "task"), ("capacityProvider", "capacity-provider"),
@@ -25,9 +29,58 @@ OF_CLUSTERS = ("ListTasks", "ListServices", "ListContainerInstances", "RegisterC
                "DescribeClusters", "DeleteCluster")
 
 
+# The parameters that name what a call of the query protocol is about, and the kind in its ARN. One that is an ARN
+# already has none.
+QUERIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "autoscaling": {"CreateOrUpdateTags": ("Tags.member.1.ResourceId",)},
+    "ec2": {
+        "CreateLaunchTemplateVersion": ("LaunchTemplateId", "launch-template"),
+        "CreateTags": ("ResourceId.1", ""),
+        "DeleteInternetGateway": ("InternetGatewayId", "internet-gateway"),
+        "DeleteLaunchTemplate": ("LaunchTemplateId", "launch-template"),
+        "DeleteLaunchTemplateVersions": ("LaunchTemplateId", "launch-template"),
+        "DeleteNatGateway": ("NatGatewayId", "natgateway"),
+        "DeleteRouteTable": ("RouteTableId", "route-table"),
+        "DeleteSecurityGroup": ("GroupId", "security-group"),
+        "DeleteSubnet": ("SubnetId", "subnet"),
+        "DeleteVpc": ("VpcId", "vpc"),
+        "DeleteVpcEndpoints": ("VpcEndpointId.1", "vpc-endpoint"),
+        "ModifyLaunchTemplate": ("LaunchTemplateId", "launch-template"),
+        "ReleaseAddress": ("AllocationId", "elastic-ip"),
+    },
+    "elasticloadbalancing": {
+        "AddTags": ("ResourceArns.member.1",),
+        "DeleteListener": ("ListenerArn",),
+        "DeleteLoadBalancer": ("LoadBalancerArn",),
+        "DeleteRule": ("RuleArn",),
+        "DeleteTargetGroup": ("TargetGroupArn",),
+        "ModifyListener": ("ListenerArn",),
+        "ModifyRule": ("RuleArn",),
+        "ModifyTargetGroup": ("TargetGroupArn",),
+        "RegisterTargets": ("TargetGroupArn",),
+        "SetRulePriorities": ("RulePriorities.member.1.RuleArn",),
+        "SetSecurityGroups": ("LoadBalancerArn",),
+        "SetSubnets": ("LoadBalancerArn",),
+    },
+    "rds": {
+        "AddTagsToResource": ("ResourceName",),
+        "DeleteDBSubnetGroup": ("DBSubnetGroupName", "subgrp"),
+        "ModifyDBSubnetGroup": ("DBSubnetGroupName", "subgrp"),
+    },
+}
+
+
 def about(service: str, method: str, path: str, headers: dict, body: bytes, query: dict, region: str,
           account: str) -> list[str]:
     """The ARNs of the resources; none where ministack's own choice holds."""
+    if service == "kms":
+        return _kms(body, region, account)
+    if service == "ecr":
+        return [given] if (given := iam_actions._safe_json_field(body, "resourceArn")) else []
+    if service in QUERIES:
+        return _queried(service, query, f"arn:aws:{service}:{region}:{account}")
+    if service == "elasticfilesystem":
+        return _efs(path, body, f"arn:aws:elasticfilesystem:{region}:{account}")
     if service == "ecs":
         action = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
         try:
@@ -54,6 +107,45 @@ def _ecs(action: str, given: dict, prefix: str) -> list[str]:
     return []
 
 
+def _queried(service: str, query: dict, prefix: str) -> list[str]:
+    parameter, *kind = QUERIES[service].get(iam_actions._query_param(query, "Action"), ("",))
+    name = iam_actions._query_param(query, parameter) if parameter else ""
+    if not name or not kind:
+        return [name] if name.startswith("arn:") else []
+    if kind == [""]:
+        return [f"{prefix}:*/{name}"]
+    return [f"{prefix}:{kind[0]}{':' if service == 'rds' else '/'}{name}"]
+
+
+def _kms(body: bytes, region: str, account: str) -> list[str]:
+    """Of a call that names a key by its alias the key; of one that makes or deletes an alias both.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/alias-access.html
+    """
+    named = {field: iam_actions._safe_json_field(body, field) for field in ("AliasName", "KeyId", "TargetKeyId")}
+    prefix = f"arn:aws:kms:{region}:{account}"
+    alias = named["AliasName"] or named["KeyId"].rsplit(":", 1)[-1]
+    if not alias.startswith("alias/"):
+        return []
+    key = named["TargetKeyId"] or kms._aliases.get(f"{prefix}:{alias}")
+    keys = [key if key.startswith("arn:") else f"{prefix}:key/{key}"] if key else []
+    return [f"{prefix}:{alias}", *keys] if named["AliasName"] else keys
+
+
+def _efs(path: str, body: bytes, prefix: str) -> list[str]:
+    """Mount targets and access points are their file system's; tags are whichever's they are."""
+    parts = [part for part in path.split("/") if part]
+    file_system = iam_actions._safe_json_field(body, "FileSystemId")
+    if "mount-targets" in parts and len(parts) > 2:
+        for backends in efs_backends[get_account_id()].values():
+            if target := backends.mount_targets_by_id.get(parts[2]):
+                file_system = target.file_system_id
+    if "resource-tags" in parts and len(parts) > 2:
+        kind = "access-point" if parts[2].startswith("fsap-") else "file-system"
+        return [f"{prefix}:{kind}/{parts[2]}"]
+    return [f"{prefix}:file-system/{file_system}"] if file_system else []
+
+
 def _named(prefix: str, kind: str, name: str, cluster: str) -> str:
     if name.startswith("arn:"):
         return name
@@ -70,6 +162,8 @@ def _region(arn: str) -> str:
 
 
 def _ecs_tags(arn: str) -> dict[str, str]:
+    if (own := ecs._own_tags(arn)) is not None:
+        return _pairs(own)
     return _pairs(ecs_backends[get_account_id()][_region(arn)].list_tags_for_resource(arn))
 
 

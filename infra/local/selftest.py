@@ -496,6 +496,75 @@ def policies_know_variables_and_the_tags_of_what_a_call_is_about() -> None:
 
 
 @check
+def who_may_delete_what_has_a_tag_deletes_nothing_else() -> None:
+    owned = {"StringEquals": {"aws:ResourceTag/team": "red"}}
+    allowed = [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": owned},
+               {"Effect": "Allow", "Action": ["ec2:Describe*", "elasticloadbalancing:Describe*"], "Resource": "*"}]
+    client, root = session("deleting", allowed, {}), server.client
+    ec2, efs, place = root("ec2"), root("efs"), Place("deleting")
+    tags = [{"Key": "team", "Value": "red"}]
+
+    def of(kind: str, mine: bool) -> dict:
+        return {"TagSpecifications": [{"ResourceType": kind, "Tags": tags}]} if mine else {}
+
+    def calls(mine: bool) -> list[tuple[str, str, dict]]:
+        """What makes something of each kind, and the call that deletes or changes it."""
+        more, name = {"Tags": tags} if mine else {}, "mine" if mine else "theirs"
+        vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", **of("vpc", mine))["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24", **of("subnet", mine))["Subnet"]["SubnetId"]
+        gateway = ec2.create_internet_gateway(**of("internet-gateway", mine))["InternetGateway"]
+        address = ec2.allocate_address(Domain="vpc", **of("elastic-ip", mine))
+        table = ec2.create_route_table(VpcId=vpc, **of("route-table", mine))["RouteTable"]["RouteTableId"]
+        group = ec2.create_security_group(GroupName=name, Description="x", VpcId=vpc,
+                                          **of("security-group", mine))["GroupId"]
+        template = ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={},
+                                              **of("launch-template", mine))["LaunchTemplate"]["LaunchTemplateId"]
+        targets = place.elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=place.vpc,
+                                                TargetType="ip", **more)["TargetGroups"][0]["TargetGroupArn"]
+        files = efs.create_file_system(CreationToken=name, **more)["FileSystemId"]
+        point = efs.create_access_point(ClientToken=name, FileSystemId=files, **more)["AccessPointId"]
+        key = root("kms").create_key(Tags=[{"TagKey": "team", "TagValue": "red"}] if mine else [])["KeyMetadata"]
+        root("kms").create_alias(AliasName=f"alias/{name}", TargetKeyId=key["KeyId"])
+        root("ecr").create_repository(repositoryName=name, tags=tags if mine else [])
+        root("logs").create_log_group(logGroupName=name, tags={"team": "red"} if mine else {})
+        root("ecs").create_cluster(clusterName=name, tags=[{"key": "team", "value": "red"}] if mine else [])
+        root("rds").create_db_instance(DBInstanceIdentifier=name, Engine="mysql", DBInstanceClass="db.t3.micro",
+                                       AllocatedStorage=20, MasterUsername="x", MasterUserPassword="xxxxxxxx", **more)
+        certificate = root("acm").request_certificate(DomainName=f"{name}.test", ValidationMethod="DNS", **more)
+        return [
+            ("ec2", "delete_subnet", {"SubnetId": subnet}),
+            ("ec2", "delete_internet_gateway", {"InternetGatewayId": gateway["InternetGatewayId"]}),
+            ("ec2", "release_address", {"AllocationId": address["AllocationId"]}),
+            ("ec2", "delete_route_table", {"RouteTableId": table}),
+            ("ec2", "delete_security_group", {"GroupId": group}),
+            ("ec2", "delete_vpc", {"VpcId": vpc}),
+            ("ec2", "delete_launch_template", {"LaunchTemplateId": template}),
+            ("elbv2", "modify_target_group", {"TargetGroupArn": targets, "HealthCheckPath": "/x"}),
+            ("elbv2", "delete_target_group", {"TargetGroupArn": targets}),
+            ("efs", "delete_access_point", {"AccessPointId": point}),
+            ("efs", "delete_file_system", {"FileSystemId": files}),
+            ("kms", "disable_key_rotation", {"KeyId": f"alias/{name}"}),
+            ("kms", "schedule_key_deletion", {"KeyId": key["KeyId"]}),
+            ("ecr", "delete_repository", {"repositoryName": name}),
+            ("logs", "delete_log_group", {"logGroupName": name}),
+            ("ecs", "delete_cluster", {"cluster": name}),
+            ("rds", "delete_db_instance", {"DBInstanceIdentifier": name, "SkipFinalSnapshot": True}),
+            ("acm", "delete_certificate", {"CertificateArn": certificate["CertificateArn"]}),
+        ]
+
+    for service, operation, arguments in calls(False):
+        try:
+            getattr(client(service), operation)(**arguments)
+        except ClientError as refusal:
+            code = refusal.response["Error"]["Code"]
+            assert "AccessDenied" in code or code == "UnauthorizedOperation", (service, operation, refusal)
+        else:
+            raise AssertionError(f"{service} {operation} of others")
+    for service, operation, arguments in calls(True):
+        getattr(client(service), operation)(**arguments)
+
+
+@check
 def a_role_is_passed_to_the_instances_whose_profile_it_is_put_into() -> None:
     iam, path = server.client("iam"), "/profiles/"
     inner = iam.create_role(RoleName="inner", Path=path, AssumeRolePolicyDocument=json.dumps(

@@ -77,4 +77,28 @@ async fn numbers_are_kept() {
     assert_eq!(container.image(), Some("nginx:1.10"));
     assert_eq!((tags["Release"].as_str(), tags["Cost"].as_str()), ("1.10", "0123"));
     local.destroy("written").await;
+
+/// F9: `demo-api` with a service `worker`, and `demo` with a service `api-worker`.
+#[test]
+fn two_environments_never_share_a_name() {
+    let limits = [32, 63, 64, 255];
+    for limit in limits {
+        assert_eq!(step::name("demo", "api-worker", limit), "demo-api-worker");
+        assert_ne!(step::name("demo-api", "worker", limit), "demo-api-worker");
+        assert_ne!(
+            step::name_of("demo-api", "worker-80", limit, "HTTP"),
+            step::name_of("demo", "api-worker-80", limit, "HTTP")
+        );
+    }
+}
+
+/// F9, inside one environment: both would be the family `demo-seed-job`, with the roles of that name.
+#[test]
+fn a_service_may_be_called_like_a_job_s_tasks() {
+    let text = "apiVersion: plinth/v1\nname: demo\nservices: { seed-job: { image: 'busybox:1' } }\n\
+                jobs: { seed: { image: 'busybox:1' } }\nroles: { seed-job-task: { assumedBy: [ecs.amazonaws.com] } }\n";
+    let found = spec::parse(text, None).err().map(|faults| faults.to_string());
+    assert_eq!(found, None);
+    assert_ne!(spec::service_word("seed-job"), spec::job_word("seed"));
+    assert_ne!(spec::role_word("seed-job-task"), format!("{}-task", spec::job_word("seed")));
 }

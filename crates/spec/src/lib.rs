@@ -7,6 +7,7 @@
 mod check;
 pub mod fault;
 mod foreign;
+mod name;
 mod normalise;
 mod number;
 pub mod parse;
@@ -26,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, Faults, visible};
+pub use name::{INSTANCES, cut, digits, job_word, name, name_of, role_word, service_word};
 pub use parse::{SIZE_LIMIT, fault_at, parse, parse_bytes, parse_given, text};
 pub use reference::{Part, Reference, Section, Text, named_services};
 pub use schema::schema;

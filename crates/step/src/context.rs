@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_config::SdkConfig;
 use jiff::Timestamp;
-use spec::{Job, Logs, Reference, Section, Service, Spec, Text};
+use spec::{INSTANCES, Job, Logs, Reference, Section, Service, Spec, Text, role_word};
 
-use crate::{Error, Operation, Outputs, Owner, Result, Run, name};
+use crate::{Error, Operation, Outputs, Owner, Result, Run, cut, name};
 
 /// What a pass knows.
 #[derive(Debug, Clone)]
@@ -49,16 +49,21 @@ impl Context {
         tags
     }
 
-    /// The name of a resource, where the spec gives none: `<environment>-<word>`, cut to `limit`.
+    /// The name of a resource, where the spec gives none: that of [`crate::name`].
     pub fn name(&self, explicit: Option<&String>, word: &str, limit: usize) -> String {
         explicit.cloned().unwrap_or_else(|| name(&self.run.environment, word, limit))
+    }
+
+    /// The tag `Name` of what AWS knows by an id: `<environment>-<word>`. It need not be unique.
+    pub fn label(&self, word: &str) -> String {
+        format!("{}-{}", self.run.environment, word.replace('.', "-"))
     }
 
     /// The client token of a create call: the same for all passes of a run, so that a lost answer makes
     /// nothing twice, and another in the next, since AWS answers a token it knows for a day, also after
     /// the resource was deleted.
     pub fn token(&self, address: &str) -> String {
-        name(&self.run.id, address, 64)
+        cut(&format!("{}-{address}", self.run.id), 64)
     }
 
     /// The part of an ARN that says which AWS this is.
@@ -78,11 +83,11 @@ impl Context {
     /// The name of a role of the section `roles`.
     pub fn role_name(&self, role: &str) -> String {
         let explicit = self.spec.roles.get(role).and_then(|role| role.name.as_ref());
-        self.name(explicit, role, ROLE_LIMIT)
+        self.name(explicit, &role_word(role), ROLE_LIMIT)
     }
 
-    /// The name of the role a task's containers act with. `word` is a service's key, or a job's
-    /// [`Context::job_word`].
+    /// The name of the role a task's containers act with. `word` is a service's [`spec::service_word`], or a
+    /// job's [`spec::job_word`].
     pub fn task_role_name(&self, word: &str) -> String {
         self.name(None, &format!("{word}-task"), ROLE_LIMIT)
     }
@@ -92,9 +97,9 @@ impl Context {
         self.name(None, &format!("{word}-execution"), ROLE_LIMIT)
     }
 
-    /// What the names of a job's roles and task definitions say, so that a service may be called the same.
-    pub fn job_word(job: &str) -> String {
-        format!("{job}-job")
+    /// The family of task definitions; `word` as for [`Context::task_role_name`].
+    pub fn family(&self, word: &str) -> String {
+        self.name(None, word, 255)
     }
 
     /// The name of the role a function of the environment acts with.
@@ -151,7 +156,7 @@ impl Context {
 
     /// The name of the instances' role, and of their instance profile.
     pub fn instance_role_name(&self) -> String {
-        self.name(None, "instances", ROLE_LIMIT)
+        self.name(None, INSTANCES, ROLE_LIMIT)
     }
 
     /// The name of the Cloud Map namespace in which services have names.
@@ -248,5 +253,51 @@ impl Context {
             }
         };
         self.known(value.as_ref(), &format!("${{{reference}}}")).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use spec::{job_word, service_word};
+
+    use super::*;
+    use crate::test::context;
+
+    /// Keys that say what Plinth calls its own.
+    const KEYS: [&str; 9] = [
+        "a",
+        "a-job",
+        "a-service",
+        "a-job-service",
+        "a-role",
+        "a-task",
+        "a-job-task",
+        "a-execution",
+        "instances",
+    ];
+
+    #[test]
+    fn no_two_addresses_of_an_environment_get_one_role_or_family() {
+        let context = context(Operation::Plan, Spec::empty("demo"), Outputs::default());
+        let mut roles = vec![("cluster".to_owned(), context.instance_role_name())];
+        let mut families = Vec::new();
+        for key in KEYS {
+            roles.push((format!("roles.{key}"), context.role_name(key)));
+            roles.push((format!("functions.{key}"), context.function_role_name(key)));
+            for (section, word) in [("services", service_word(key)), ("jobs", job_word(key))] {
+                roles.push((format!("{section}.{key}.task"), context.task_role_name(&word)));
+                roles.push((format!("{section}.{key}.execution"), context.execution_role_name(&word)));
+                families.push((format!("{section}.{key}"), context.family(&word)));
+            }
+        }
+        for all in [roles, families] {
+            let mut taken: BTreeMap<String, String> = BTreeMap::new();
+            for (address, name) in all {
+                let other = taken.insert(name.clone(), address.clone());
+                assert_eq!(other, None, "{address} is called {name} too");
+            }
+        }
     }
 }

@@ -12,7 +12,6 @@ mod context;
 mod error;
 mod latency;
 mod lock;
-mod name;
 mod outputs;
 mod progress;
 mod push;
@@ -34,7 +33,6 @@ pub use context::Context;
 pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;
 pub use lock::{Lock, lock_key};
-pub use name::{digits, name, name_of};
 pub use outputs::{
     ApiOutput, BucketOutput, CertificateOutput, ClusterOutput, DatabaseOutput, FileSystemOutput,
     FunctionOutput, KeyOutput, LoadBalancerOutput, NetworkOutput, Outputs, RecordOutput, RepositoryOutput,
@@ -46,6 +44,7 @@ pub use replace::{Candidate, Choice, REPLACED, choose, instead_of};
 pub use request::{Location, Operation, Request, Run};
 pub use runtime::{config, in_region, read, read_if_there, run, spec_keys, write};
 pub use side_by_side::side_by_side;
+pub use spec::{cut, digits, name, name_of};
 pub use status::{EnvironmentState, Rebuild, RunFault, Status, is_applied, is_settled, status_key};
 pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, PROTECT, is_protected, missing_tags};
 pub use trigger::{Action as Asked, Trigger, environment_of};

@@ -259,7 +259,7 @@ impl<'a> Task<'a> {
     /// The name of its family of task definitions. It does not follow `name:`: what is ours is found by the
     /// environment's name.
     pub fn family(&self, context: &Context) -> String {
-        context.name(None, &self.word(), 255)
+        context.family(&self.word())
     }
 
     /// The name of its log group.
@@ -270,8 +270,8 @@ impl<'a> Task<'a> {
     /// What names of its family and its roles say beside the environment.
     fn word(&self) -> String {
         match self.kind {
-            Kind::Service => self.key.to_owned(),
-            Kind::Job => Context::job_word(self.key),
+            Kind::Service => spec::service_word(self.key),
+            Kind::Job => spec::job_word(self.key),
         }
     }
 }

@@ -130,10 +130,15 @@ fn cluster() -> DbClusterBuilder {
         .set_tag_list(Some(our_tags(AURORA)))
 }
 
+/// What a cluster's instance is called.
+fn member_name() -> String {
+    step::name("demo-main", "1", LIMIT)
+}
+
 fn member() -> DbInstanceBuilder {
     let tags = context(AURORA, Operation::Plan).tags("databases.main.instance");
     DbInstance::builder()
-        .db_instance_identifier("demo-main-1")
+        .db_instance_identifier(member_name())
         .db_instance_arn("arn:member")
         .db_cluster_identifier("demo-main")
         .db_instance_status("available")
@@ -322,7 +327,7 @@ fn tagged() -> Mock {
 fn created_member() -> Mock {
     mock!(Rds::create_db_instance)
         .match_requests(|request| {
-            request.db_instance_identifier() == Some("demo-main-1")
+            request.db_instance_identifier() == Some(&member_name())
                 && request.db_cluster_identifier() == Some("demo-main")
                 && request.db_instance_class() == Some("db.serverless")
                 && request.publicly_accessible() == Some(false)
@@ -433,7 +438,7 @@ async fn a_plan_names_what_will_be_made_while_nothing_is_there_yet() {
         Change::create("databases.main.subnets").with("name", "demo-main-database"),
         Change::create("databases.main").with("name", "demo-main").with("version", "16.10"),
         Change::create("databases.main.instance")
-            .with("name", "demo-main-1")
+            .with("name", &member_name())
             .with("instance", "db.serverless"),
     ];
     assert_eq!(answer.changes, named);
@@ -1347,7 +1352,7 @@ async fn pruned(rules: &[Mock], group: &Mock) -> Result<Answer> {
 fn deleted_member() -> Mock {
     mock!(Rds::delete_db_instance)
         .match_requests(|request| {
-            request.db_instance_identifier() == Some("demo-main-1")
+            request.db_instance_identifier() == Some(&member_name())
                 && request.skip_final_snapshot() == Some(true)
         })
         .then_output(|| DeleteDbInstanceOutput::builder().build())
@@ -1371,7 +1376,7 @@ async fn a_dropped_cluster_is_planned_and_goes_after_its_instance_and_before_its
     let planned = plan(&clients(&rules), &dropped_context(Operation::Plan)).await.expect("an answer");
     let named = [
         Change::delete("databases.main").with("name", "demo-main"),
-        Change::delete("databases.main.instance").with("name", "demo-main-1"),
+        Change::delete("databases.main.instance").with("name", &member_name()),
         Change::delete("databases.main.subnets").with("name", "demo-main-database"),
         Change::delete("databases.main.group").with("id", "sg-db"),
     ];

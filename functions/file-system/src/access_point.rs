@@ -67,7 +67,7 @@ fn wanted_one(context: &Context, (key, of): (&str, &str), name: &str, point: &Ac
 }
 
 fn token(context: &Context, key: &str, name: &str, settings: &str) -> String {
-    step::name_of(&context.run.environment, &format!("{key}-{name}"), LIMIT, settings)
+    step::name_of(&context.run.environment, &format!("{key}.{name}"), LIMIT, settings)
 }
 
 /// The id of each access point, by its name in the spec.

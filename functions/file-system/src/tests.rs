@@ -127,7 +127,7 @@ fn point(path: &str) -> AccessPointDescription {
 }
 
 fn access_token() -> String {
-    step::name_of("demo", "data-store", 64, "/store 1000:1001 0755")
+    step::name_of("demo", "data.store", 64, "/store 1000:1001 0755")
 }
 
 fn points(found: Vec<AccessPointDescription>) -> Mock {
@@ -493,7 +493,7 @@ async fn one_that_the_environments_key_encrypts_is_not_left_without_it() {
 
 #[tokio::test]
 async fn the_old_one_is_put_aside_once_the_new_one_can_be_used_and_goes_at_the_end() {
-    let token = step::name_of("demo", "data-store", 64, &format!("/store 1000:1001 0755 {}", instead()));
+    let token = step::name_of("demo", "data.store", 64, &format!("/store 1000:1001 0755 {}", instead()));
     let mut point = point("/store");
     point.client_token = Some(token);
     let put = mock!(Efs::tag_resource)

@@ -51,7 +51,7 @@ pub(crate) fn wanted(
 ) -> Vec<Wanted> {
     let of = |service: &String| Wanted {
         address: address(service),
-        name: context.name(None, &service.replace('.', "-"), 255),
+        name: context.label(service),
         service: format!("com.amazonaws.{}.{service}", context.run.region),
         reach: if by_route(service) {
             Reach::Gateway(tables.iter().cloned().collect())

@@ -90,7 +90,7 @@ pub(crate) async fn nat(
     subnet: &str,
     found: &Found,
 ) -> Result<WayOut> {
-    let name = context.name(None, &address.trim_start_matches("network.").replace('.', "-"), 255);
+    let name = context.label(address.trim_start_matches("network."));
     let gateway = match ours::first(&found.nat_gateways, address) {
         Some(nat) => {
             ours::retag(ec2, context, nat, &name).await?;

@@ -45,7 +45,7 @@ pub(crate) fn wanted(
     nats: &[String],
 ) -> Vec<Wanted> {
     let table = |word: String, subnets: &[String], target: Option<&String>| Wanted {
-        name: context.name(None, &word.replace('.', "-"), 255),
+        name: context.label(&word),
         address: format!("network.{word}"),
         subnets: subnets.to_vec(),
         target: target.cloned(),

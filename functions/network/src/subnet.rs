@@ -25,7 +25,7 @@ pub(crate) fn wanted(context: &Context, network: &Network) -> Vec<Wanted> {
         let one = move |(zone, cidr): (usize, &String)| {
             let word = format!("{kind}.{}", zone + 1);
             Wanted {
-                name: context.name(None, &word.replace('.', "-"), 255),
+                name: context.label(&word),
                 address: format!("network.{word}"),
                 cidr: cidr.clone(),
                 zone,

@@ -432,12 +432,13 @@ async fn a_vpc_to_adopt_that_is_not_there_is_refused_by_the_plan() {
     let looks = World::default().rules();
     let rules: Vec<&Rule> = std::iter::once(&absent).chain(&looks).collect();
     let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, &rules);
-    let text = "{ apiVersion: plinth/v1, name: demo, network: { vpc: vpc-0a, private: [subnet-0a] } }";
+    let text =
+        "{ apiVersion: plinth/v1, name: demo, network: { vpc: vpc-0a1b2c3d, private: [subnet-0a1b2c3d] } }";
     let spec = spec::parse(text, None).expect("a spec");
     let error =
         plan(&ec2, &step::test::context(Operation::Plan, spec, Outputs::default())).await.unwrap_err();
     assert_eq!(error.kind(), "InvalidSpec");
-    assert_eq!(error.to_string(), "network.vpc: there is no VPC vpc-0a in us-east-1");
+    assert_eq!(error.to_string(), "network.vpc: there is no VPC vpc-0a1b2c3d in us-east-1");
 }
 
 #[tokio::test]

@@ -164,10 +164,11 @@ fn of_section(context: &Context) -> Result<Vec<Asked>> {
 fn of_services(context: &Context) -> Result<Vec<Asked>> {
     let mut all = Vec::new();
     for (key, service) in context.services() {
+        let word = spec::service_word(key);
         if let Some(role) = &service.role {
             all.push(Asked {
                 address: format!("services.{key}.role"),
-                name: context.task_role_name(key),
+                name: context.task_role_name(&word),
                 trust: policy::task_trust(context),
                 allow: policy::task(context, service.exec, &role.allow)?,
                 policies: role.policies.clone(),
@@ -180,7 +181,7 @@ fn of_services(context: &Context) -> Result<Vec<Asked>> {
         let group = context.log_group(key, service.logs.as_ref());
         all.push(Asked {
             address: format!("services.{key}.execution"),
-            name: context.execution_role_name(key),
+            name: context.execution_role_name(&word),
             trust: policy::task_trust(context),
             allow: Some(policy::execution(context, &group, &containers)?),
             policies: Vec::new(),
@@ -192,7 +193,7 @@ fn of_services(context: &Context) -> Result<Vec<Asked>> {
 fn of_jobs(context: &Context) -> Result<Vec<Asked>> {
     let mut all = Vec::new();
     for (key, job) in &context.spec.jobs {
-        let word = Context::job_word(key);
+        let word = spec::job_word(key);
         if let Some(role) = &job.role {
             all.push(Asked {
                 address: format!("jobs.{key}.role"),
@@ -252,8 +253,9 @@ fn instances(context: &Context) -> Option<&Instances> {
 
 /// The names of the roles the spec asks for. Their statements may refer to what is already gone.
 fn kept(context: &Context) -> BTreeSet<String> {
-    let services = context.spec.services.iter().map(|(key, service)| (key.clone(), service.role.is_some()));
-    let jobs = context.spec.jobs.iter().map(|(key, job)| (Context::job_word(key), job.role.is_some()));
+    let services =
+        context.spec.services.iter().map(|(key, service)| (spec::service_word(key), service.role.is_some()));
+    let jobs = context.spec.jobs.iter().map(|(key, job)| (spec::job_word(key), job.role.is_some()));
     let of_tasks = services.chain(jobs).flat_map(|(word, has_role)| {
         let own = has_role.then(|| context.task_role_name(&word));
         own.into_iter().chain([context.execution_role_name(&word)])

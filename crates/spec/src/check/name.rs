@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::NAME_LIMIT;
+use crate::{Deployer, INSTANCES, NAME_LIMIT, job_word, name, role_word, service_word};
 
 pub(super) fn check(check: &mut Check<'_>) {
     environment(check);
     keys(check);
     twice(check, "secrets", secrets(check));
     twice(check, "roles", roles(check));
+    twice(check, "users", deployers(check, true));
     twice(check, "repositories", repositories(check));
     twice(check, "buckets", buckets(check));
     twice(check, "databases", databases(check));
@@ -19,9 +20,20 @@ pub(super) fn check(check: &mut Check<'_>) {
     reserved(check);
 }
 
-/// The schema says how a name looks; what a name is for makes one more rule.
+/// What the names of an environment's resources may not begin with: Plinth's own functions and roles, and a group
+/// of EC2, which may not begin with `sg-`.
+/// Source: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html>
+const RESERVED: [(&str, &str); 2] =
+    [("plinth", "Plinth's own resources"), ("sg", "the ids of security groups")];
+
+/// The schema says how a name looks; what a name is for makes more rules.
 fn environment(check: &mut Check<'_>) {
     let name = &check.spec.name;
+    for (word, whose) in RESERVED {
+        if name.split('-').next() == Some(word) {
+            check.fault(&["name"], format!("names that begin with {word}- are {whose}; choose another name"));
+        }
+    }
     if name.len() > NAME_LIMIT {
         check.fault(&["name"], format!("an environment's name has at most {NAME_LIMIT} characters"));
     }
@@ -96,88 +108,96 @@ fn key_of(check: &mut Check<'_>, path: &[&str]) {
 /// A name in AWS, and the path of what gets it.
 type Named = Vec<(String, Vec<String>)>;
 
-fn derived(check: &Check<'_>, key: &str) -> String {
-    format!("{}-{key}", check.spec.name)
-}
-
+/// The names of what stands in a section: those that the spec writes, and those that Plinth gives.
 fn named<'a>(
     check: &Check<'_>,
     section: &str,
+    limit: usize,
     all: impl Iterator<Item = (&'a String, Option<&'a String>)>,
 ) -> Named {
-    let of = |(key, name): (&String, Option<&String>)| {
-        (name.cloned().unwrap_or_else(|| derived(check, key)), vec![section.to_owned(), key.clone()])
+    let of = |(key, written): (&String, Option<&String>)| {
+        let given = || name(&check.spec.name, key, limit);
+        (written.cloned().unwrap_or_else(given), vec![section.to_owned(), key.clone()])
     };
     all.map(of).collect()
 }
 
 fn secrets(check: &Check<'_>) -> Named {
-    named(check, "secrets", check.spec.secrets.iter().map(|(key, secret)| (key, secret.name.as_ref())))
+    let all = check.spec.secrets.iter().map(|(key, secret)| (key, secret.name.as_ref()));
+    named(check, "secrets", 512, all)
 }
 
 /// A service brings a role to start its tasks with, and one to act with if it asks for it.
 fn roles(check: &Check<'_>) -> Named {
-    let mut all = named(check, "roles", check.spec.roles.iter().map(|(key, role)| (key, role.name.as_ref())));
-    for (key, service) in &check.spec.services {
-        let path = vec!["services".to_owned(), key.clone()];
-        all.push((derived(check, &format!("{key}-execution")), path.clone()));
-        if service.role.is_some() {
-            all.push((derived(check, &format!("{key}-task")), path));
+    let spec = check.spec;
+    let given = |word: &str| name(&spec.name, word, 64);
+    let path = |section: &str, key: &str| vec![section.to_owned(), key.to_owned()];
+    let mut all = Vec::new();
+    for (key, role) in &spec.roles {
+        all.push((role.name.clone().unwrap_or_else(|| given(&role_word(key))), path("roles", key)));
+    }
+    let services = spec.services.iter();
+    let services = services.map(|(key, it)| ("services", key, service_word(key), it.role.is_some()));
+    let jobs = spec.jobs.iter().map(|(key, it)| ("jobs", key, job_word(key), it.role.is_some()));
+    for (section, key, word, own) in services.chain(jobs) {
+        all.push((given(&format!("{word}-execution")), path(section, key)));
+        if own {
+            all.push((given(&format!("{word}-task")), path(section, key)));
         }
     }
-    for (key, job) in &check.spec.jobs {
-        let path = vec!["jobs".to_owned(), key.clone()];
-        all.push((derived(check, &format!("{key}-job-execution")), path.clone()));
-        if job.role.is_some() {
-            all.push((derived(check, &format!("{key}-job-task")), path));
-        }
+    if spec.cluster.as_ref().is_some_and(|cluster| cluster.instances.is_some()) {
+        all.push((given(INSTANCES), path("cluster", "instances")));
     }
-    if check.spec.cluster.as_ref().is_some_and(|cluster| cluster.instances.is_some()) {
-        all.push((derived(check, "instances"), vec!["cluster".to_owned(), "instances".to_owned()]));
-    }
-    for (key, deployer) in check.spec.deployers.iter().filter(|(_, deployer)| !deployer.user) {
-        let name = deployer.name.clone().unwrap_or_else(|| derived(check, &format!("{key}-deployer")));
-        all.push((name, vec!["deployers".to_owned(), key.clone()]));
-    }
-    for key in check.spec.functions.keys() {
-        let path = vec!["functions".to_owned(), key.clone()];
-        all.push((derived(check, &format!("{key}-function")), path));
-    }
+    all.extend(deployers(check, false));
+    all.extend(spec.functions.keys().map(|key| (given(&format!("{key}-function")), path("functions", key))));
     all
+}
+
+/// Deployers that are roles, or those that are users.
+fn deployers(check: &Check<'_>, user: bool) -> Named {
+    let of = |(key, deployer): (&String, &Deployer)| {
+        let given = || name(&check.spec.name, &format!("{key}-deployer"), 64);
+        (deployer.name.clone().unwrap_or_else(given), vec!["deployers".to_owned(), key.clone()])
+    };
+    check.spec.deployers.iter().filter(|(_, deployer)| deployer.user == user).map(of).collect()
 }
 
 fn functions(check: &Check<'_>) -> Named {
     let all = check.spec.functions.iter().map(|(key, function)| (key, function.name.as_ref()));
-    named(check, "functions", all)
+    named(check, "functions", 64, all)
 }
 
 fn repositories(check: &Check<'_>) -> Named {
     let all = check.spec.repositories.iter().map(|(key, repository)| (key, repository.name.as_ref()));
-    named(check, "repositories", all)
+    named(check, "repositories", 256, all)
 }
 
 fn buckets(check: &Check<'_>) -> Named {
-    named(check, "buckets", check.spec.buckets.iter().map(|(key, bucket)| (key, bucket.name.as_ref())))
+    named(check, "buckets", 63, check.spec.buckets.iter().map(|(key, bucket)| (key, bucket.name.as_ref())))
 }
 
 fn databases(check: &Check<'_>) -> Named {
     let all = check.spec.databases.iter().map(|(key, database)| (key, database.name.as_ref()));
-    named(check, "databases", all)
+    named(check, "databases", 63, all)
 }
 
 fn balancers(check: &Check<'_>) -> Named {
     let all = check.spec.load_balancers.iter().map(|(key, balancer)| (key, balancer.name.as_ref()));
-    named(check, "loadBalancers", all)
+    named(check, "loadBalancers", 32, all)
 }
 
 fn services(check: &Check<'_>) -> Named {
-    named(check, "services", check.spec.services.iter().map(|(key, service)| (key, service.name.as_ref())))
+    let all = check.spec.services.iter().map(|(key, service)| (key, service.name.as_ref()));
+    named(check, "services", 255, all)
 }
 
+/// AWS gives a name once, in IAM and for balancers whatever letters are capital. Names that Plinth gives are told
+/// apart by [`name`]; those that a spec writes may be the same as another's.
 fn twice(check: &mut Check<'_>, kind: &str, names: Named) {
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, path) in names {
-        if let Some(other) = seen.get(&name) {
+        let same = if kind == "secrets" { name.clone() } else { name.to_lowercase() };
+        if let Some(other) = seen.get(&same) {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             let message = format!(
                 "{} would be called {name} in AWS, as another of the {kind}; give one of them a name of its own with `name:`",
@@ -185,7 +205,7 @@ fn twice(check: &mut Check<'_>, kind: &str, names: Named) {
             );
             check.key_fault(&path, message);
         }
-        seen.insert(name, path);
+        seen.insert(same, path);
     }
 }
 

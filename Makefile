@@ -27,6 +27,7 @@ lint: .venv/ready tests/lint/node_modules
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	.venv/bin/cfn-lint infra/template.yaml infra/role.yaml infra/events.yaml
 	$(PYTHON) infra/role.py --check
+	$(PYTHON) tests/lint/limits.py --check
 	for machine in statemachines/*.asl.json; do tests/lint/node_modules/.bin/asl-validator --json-path $$machine || exit 1; done
 	mkdir -p .local && $(PYTHON) tests/lint/machines.py > .local/machines.json && .venv/bin/cfn-lint .local/machines.json
 

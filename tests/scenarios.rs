@@ -447,11 +447,11 @@ async fn a_bad_spec_is_rejected_with_every_fault_and_nothing_is_written() {
         assert!(status.faults.iter().all(|fault| fault.line > 0 && fault.column > 0));
     }
     // Only AWS knows that this isn't there: the plan asks it before anything is written.
-    let adopted = format!("{head}network: {{ vpc: vpc-0dead, private: [subnet-0dead] }}\n");
+    let adopted = format!("{head}network: {{ vpc: vpc-0000dead, private: [subnet-0000dead] }}\n");
     let status = local.apply("bad", &adopted).await;
     assert_eq!(status.state, EnvironmentState::Rejected);
     let fault = status.fault.expect("a fault").message;
-    assert_eq!(fault, "network.vpc: there is no VPC vpc-0dead in us-east-1");
+    assert_eq!(fault, "network.vpc: there is no VPC vpc-0000dead in us-east-1");
 
     assert_eq!(local.writes(since), Vec::<String>::new());
     assert_eq!(local.inventory(), standing);

@@ -77,6 +77,7 @@ async fn numbers_are_kept() {
     assert_eq!(container.image(), Some("nginx:1.10"));
     assert_eq!((tags["Release"].as_str(), tags["Cost"].as_str()), ("1.10", "0123"));
     local.destroy("written").await;
+}
 
 /// F9: `demo-api` with a service `worker`, and `demo` with a service `api-worker`.
 #[test]
@@ -101,4 +102,120 @@ fn a_service_may_be_called_like_a_job_s_tasks() {
     assert_eq!(found, None);
     assert_ne!(spec::service_word("seed-job"), spec::job_word("seed"));
     assert_ne!(spec::role_word("seed-job-task"), format!("{}-task", spec::job_word("seed")));
+}
+
+/// The faults of a spec that has this below its name.
+fn faults(rest: &str) -> String {
+    let text = format!("apiVersion: plinth/v1\nname: demo\n{rest}\n");
+    spec::parse(&text, None).err().map(|faults| faults.to_string()).unwrap_or_default()
+}
+
+/// A spec that was taken, and what it is now told.
+fn all_are_refused(specs: &[(&str, &str)]) {
+    for (rest, told) in specs {
+        let found = faults(rest);
+        assert!(found.contains(told), "{rest}: {found}");
+    }
+}
+
+/// S11: refused by AWS in the middle of a run.
+#[test]
+fn what_aws_refuses_is_refused_before_a_run() {
+    all_are_refused(&[
+        ("tags: { Team: a, team: b }", "one tag to IAM"),
+        ("tags: { 'Plinth:environment': a }", "isn't yours to use"),
+        ("tags: { 'AWS:x': a }", "isn't yours to use"),
+        ("tags: { 'a*': b }", "can't have '*'"),
+        (
+            "loadBalancers: { a: { type: application, scheme: internal, listeners: { b: { port: 80, redirect: https,
+             rules: { c: { hosts: ['http://a b'], to: '${services.s}' } } } } } }
+services: { s: { image: 'x:1', ports: [80] } }",
+            "\"http://a b\" is no host",
+        ),
+        ("dns: { example.com: { records: { www: 'https://example.org' } } }", "is no host's name"),
+        (
+            "roles: { a: { assumedBy: [ecs.amazonaws.com], allow: [{ actions: [s3:*], resources: ['my-bucket/*'] }] } }",
+            "\"my-bucket/*\" is no ARN",
+        ),
+        ("roles: { a: { assumedBy: [ecs.amazonaws.com], policies: ['arn:nothing'] } }", "no ARN of a managed policy"),
+        ("roles: { a: { assumedBy: [x.amazonaws.com.evil.org] } }", "is no AWS service"),
+        (
+            "secrets: { s: { generate: { username: '1 bad:user' } } }
+databases: { d: { engine: mysql, instance: db.t4g.micro, credentials: '${secrets.s}' } }",
+            "can't be the user of databases.d",
+        ),
+        (
+            "loadBalancers: { a: { type: application, scheme: internal, listeners: { b: { port: 443,
+             certificates: ['nginx:'], default: '${services.s}' } } } }
+services: { s: { image: 'x:1', ports: [80] } }",
+            "\"nginx:\" is no certificate",
+        ),
+        ("services: { s: { image: '' } }", "it is empty"),
+        ("secrets: { s: { compose: '' } }", "at least one character"),
+        ("buckets: { b: { name: plinth-123456789012-eu-west-1 } }", "control planes have buckets"),
+    ]);
+}
+
+/// S8: tokens of anybody who has an account at the issuer.
+#[test]
+fn a_deployer_is_somebody() {
+    let with = |oidc: &str| {
+        let issuer = "token.actions.githubusercontent.com";
+        faults(&format!(
+            "repositories: {{ app: {{}} }}\ndeployers: {{ ci: {{ oidc: {{ issuer: {issuer}, {oidc} }} }} }}"
+        ))
+    };
+    for subject in ["*", "repo:*", "repo:acme*", "*:acme/app", "?"] {
+        let found = with(&format!("subject: '{subject}'"));
+        assert!(
+            found.contains("deployers.ci.oidc.subject") && found.contains("anybody"),
+            "{subject}: {found}"
+        );
+    }
+    for audience in ["", "*"] {
+        let found = with(&format!("subject: 'repo:acme/app:*', audience: '{audience}'"));
+        assert!(found.contains("deployers.ci.oidc.audience"), "{audience}: {found}");
+    }
+    assert_eq!(with("subject: 'repo:acme/app:*'"), "");
+}
+
+/// F5 and F10, and what N7 says that `validate` passes.
+#[test]
+fn what_a_file_shows_is_told_by_validate() {
+    let database = |engine: &str, generate: &str| {
+        format!(
+            "secrets: {{ s: {{ generate: {{ {generate} }} }} }}\ndatabases: {{ d: {{ engine: {engine}, \
+             instance: db.t4g.medium, credentials: '${{secrets.s}}' }} }}"
+        )
+    };
+    let closed = "network: { cidr: 10.0.0.0/16, nat: none, endpoints: [s3] }";
+    all_are_refused(&[
+        (&database("postgres", "username: admin"), "keeps that word for itself"),
+        (&database("mysql", "username: rdsadmin"), "keeps that word for itself"),
+        (&database("mysql", "username: app-user"), "letters, digits and _"),
+        (&database("mysql", "username: a_name_that_is_long"), "at most 15"),
+        (&database("mysql", "username: app, length: 64"), "at most 41 characters"),
+        ("services: { s: { image: 'ngi nx:1 29' } }", "' ' can't stand in it"),
+        (
+            "repositories: { app: {} }\nservices: { s: { image: '${repositories.app}' } }",
+            "say which image of the repository: ${repositories.app}:latest",
+        ),
+        ("region: us-esat-1", "did you mean \"us-east-1\"?"),
+        (
+            "loadBalancers: { a: { type: application, scheme: internal, listeners: { https: { port: 443,
+             default: '${services.s}' } } } }
+services: { s: { image: 'x:1', ports: [80] } }",
+            "would speak plain HTTP",
+        ),
+        ("services: { s: { image: 'x:1', health: { path: / } } }", "no load balancer sends to this service"),
+        ("services: { s: { image: 'x:1', desired: 2, scale: { max: 3, cpu: 60 } } }", "follows `scale`"),
+        (&format!("{closed}\nservices: {{ s: {{ image: 'x:1' }} }}"), "no way to docker.io"),
+        (
+            &format!(
+                "{closed}\nrepositories: {{ r: {{}} }}\nservices: {{ s: {{ image: '${{repositories.r}}:1' }} }}"
+            ),
+            "add ecr.api, ecr.dkr, logs to network.endpoints",
+        ),
+        ("schedule: { rebuild: 'rate(7 days)', timezone: Europe/Berln }", "did you mean \"Europe/Berlin\"?"),
+    ]);
 }

@@ -605,7 +605,7 @@ fn fitting(pattern: &str) -> Option<&'static str> {
         r"^[a-z]([a-z0-9]|-[a-z0-9])*$" => "small letters, digits and single hyphens, with a letter first",
         r"^(cron|rate)\(.+\)$" => "an expression such as cron(0 5 ? * MON-FRI *) or rate(7 days)",
         r"^[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+)*$" => "a time zone such as Europe/Berlin",
-        r"^vpc-[0-9a-f]+$" => "a VPC's id such as vpc-0a1b2c3d",
+        r"^vpc-[0-9a-f]{8,17}$" => "a VPC's id such as vpc-0a1b2c3d",
         r"^[A-Za-z0-9/_-]{1,250}$" => "letters, digits and /_-",
         r"^[A-Za-z0-9/_+=.@-]{1,512}$" => "letters, digits and /_+=.@-",
         r"^[A-Za-z0-9+=,.@_-]{1,64}$" => "at most 64 letters, digits and +=,.@_-",
@@ -616,7 +616,9 @@ fn fitting(pattern: &str) -> Option<&'static str> {
         r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$" => {
             "3 to 63 small letters, digits, dots and hyphens, with a letter or digit at both ends"
         }
-        r"^(/[^/\s]+){1,4}$" => "a path of one to four parts, such as /app/data",
+        r"^(/[^$#<>;`|&?{}^*/.\s][^$#<>;`|&?{}^*/\s]*){1,4}$" => {
+            "a path of one to four parts without spaces, such as /app/data"
+        }
         r"^[0-9]{1,10}:[0-9]{1,10}$" => "the numbers of a user and a group, such as \"1000:1000\"",
         r"^0?[0-7]{3}$" => "three digits from 0 to 7, such as \"755\"",
         r"^[0-9][0-9A-Za-z._-]*$" => "a version such as \"16\" or \"16.4\"",
@@ -637,7 +639,7 @@ fn fitting(pattern: &str) -> Option<&'static str> {
         r"^[A-Za-z0-9_.*-]{1,128}$" => "a tag, with * for any characters, such as `v*-playground`",
         r"^/" => "a path that begins with /",
         r"^[2-4][0-9]{2}([,-][2-4][0-9]{2})*$" => "statuses such as \"200\", \"200,301\" or \"200-399\"",
-        r"^[A-Za-z0-9_]{1,128}$" => "letters, digits and _",
+        r"^[A-Za-z0-9_-]{1,128}$" => "letters, digits, _ and -",
         _ => return None,
     })
 }

@@ -68,11 +68,7 @@ impl Context {
 
     /// The part of an ARN that says which AWS this is.
     pub fn partition(&self) -> &'static str {
-        match self.run.region.split('-').next() {
-            Some("cn") => "aws-cn",
-            _ if self.run.region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        }
+        spec::partition(&self.run.region).unwrap_or("aws")
     }
 
     /// The path of the environment's IAM roles.

@@ -305,6 +305,18 @@ impl Accept {
             };
             faults.extend(asked.into_iter().filter_map(moved));
         }
+        let partitions =
+            spec.region.as_deref().map(|region| (spec::partition(region), spec::partition(&self.region)));
+        if let Some((Some(asked), Some(own))) = partitions
+            && asked != own
+        {
+            let message = format!(
+                "this region is of the partition {asked}, and the control plane stands in {}, of {own}: write a region \
+                 of {own}, or deploy Plinth there",
+                self.region,
+            );
+            faults.push(spec::fault_at(text, "region", message));
+        }
         if let Some(role) = &spec.role
             && !self.elsewhere.roles.contains(role)
         {

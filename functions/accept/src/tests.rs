@@ -254,6 +254,20 @@ async fn a_role_that_is_not_allowed_and_a_move_to_another_are_refused_at_their_l
 }
 
 #[tokio::test]
+async fn a_region_of_another_partition_is_refused() {
+    let spec = "apiVersion: plinth/v1\nname: demo\nregion: cn-north-1\n";
+    let faults = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().unwrap_or_default();
+            let faults: Faults = serde_json::from_slice(body).expect("faults");
+            faults.to_string().contains("3:9: region: this region is of the partition aws-cn")
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    let rules = [&object("environments/demo.yaml", spec), &absent(), &faults];
+    assert_eq!(ask(upload(), &rules, &[]).await.expect("a verdict").verdict, Way::Rejected);
+}
+
+#[tokio::test]
 async fn an_environment_cannot_move_to_another_region() {
     let ready = r#"{ "environment": "demo", "state": "ready", "at": "2026-01-01T00:00:00Z", "run": "earlier", "version": "1", "region": "eu-west-1" }"#;
     let rules = [

@@ -611,7 +611,8 @@ async fn a_database_is_awaited_and_one_that_is_broken_is_told() {
     let rules =
         standing_rules(vec![cluster().build()], vec![member().db_instance_status("creating").build()]);
     let error = ensured(&rules, AURORA).await.unwrap_err().to_string();
-    assert!(error.contains("RDS instance (demo-main-1) is creating"), "{error}");
+    let told = format!("RDS instance ({}) is creating", member_name());
+    assert!(error.contains(&told), "{error}");
 }
 
 #[tokio::test]

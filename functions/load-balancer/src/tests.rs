@@ -567,7 +567,7 @@ async fn the_port_that_is_asked_is_open_too_and_told_to_the_group() {
 const THEIRS: &str = "
 apiVersion: plinth/v1
 name: demo
-network: { vpc: vpc-1, public: [subnet-public], private: [subnet-a, subnet-b] }
+network: { vpc: vpc-0000000a, public: [subnet-0000000a], private: [subnet-0000000b, subnet-0000000c] }
 loadBalancers:
   shared:
     name: company

@@ -51,7 +51,7 @@ use step::{Outputs, RepositoryOutput};
 use super::*;
 
 const SPEC: &str = r#"{ apiVersion: plinth/v1, name: demo, roles: { index: {
-    assumedBy: [lambda.amazonaws.com], policies: ["arn:managed"],
+    assumedBy: [lambda.amazonaws.com], policies: ["arn:aws:iam::aws:policy/Managed"],
     allow: [{ actions: ["s3:GetObject"], resources: ["arn:aws:s3:::${environment}/*"] }] } } }"#;
 
 const BOUNDARY: &str = "arn:boundary";
@@ -126,7 +126,7 @@ fn put_policy() -> Rule {
 
 fn attach() -> Rule {
     mock!(Client::attach_role_policy)
-        .match_requests(|request| request.policy_arn() == Some("arn:managed"))
+        .match_requests(|request| request.policy_arn() == Some("arn:aws:iam::aws:policy/Managed"))
         .then_output(|| AttachRolePolicyOutput::builder().build())
 }
 
@@ -193,7 +193,8 @@ async fn a_missing_role_is_created_inside_the_boundary_with_our_tags_and_its_pol
 
 #[tokio::test]
 async fn a_role_that_matches_is_left_alone() {
-    let rules = [&described(role()), &our_policy(), &with_attached("arn:managed"), &listed()];
+    let rules =
+        [&described(role()), &our_policy(), &with_attached("arn:aws:iam::aws:policy/Managed"), &listed()];
     ensure(&client(&rules), &context(Operation::Ensure), BOUNDARY).await.expect("an answer");
     let planned = plan(&client(&rules), &context(Operation::Plan), BOUNDARY).await.expect("an answer");
     assert_eq!(planned.changes, []);
@@ -226,7 +227,7 @@ async fn a_role_of_somebody_else_is_refused() {
 
 #[tokio::test]
 async fn a_dropped_role_is_planned_and_deleted_after_its_policies() {
-    let detach = detach_rule("arn:managed");
+    let detach = detach_rule("arn:aws:iam::aws:policy/Managed");
     let policies = mock!(Client::list_role_policies)
         .then_output(|| ListRolePoliciesOutput::builder().policy_names(POLICY).build().expect("policies"));
     let delete_policy = mock!(Client::delete_role_policy)
@@ -235,7 +236,7 @@ async fn a_dropped_role_is_planned_and_deleted_after_its_policies() {
     let delete = mock!(Client::delete_role)
         .match_requests(|request| request.role_name() == Some("demo-index"))
         .then_output(|| DeleteRoleOutput::builder().build());
-    let (role, attached) = (described(role()), with_attached("arn:managed"));
+    let (role, attached) = (described(role()), with_attached("arn:aws:iam::aws:policy/Managed"));
     let rules = [&listed(), &role, &attached, &detach, &policies, &delete_policy, &delete];
     let client = client(&rules);
     let planned = plan(&client, &dropped(Operation::Plan), BOUNDARY).await.expect("an answer");
@@ -260,7 +261,7 @@ fn a_service_or_a_job_brings_an_execution_role_and_its_own_only_if_it_has_statem
         api: { image: nginx, role: { allow: ["bedrock:InvokeModel"] } } } }"#;
     let mut spec = spec::parse(spec, None).expect("a spec");
     let jobs = serde_json::json!({
-        "api": { "image": "nginx", "role": { "policies": ["arn:managed"] } },
+        "api": { "image": "nginx", "role": { "policies": ["arn:aws:iam::aws:policy/Managed"] } },
         "seed": { "image": "nginx" },
     });
     spec.jobs = serde_json::from_value(jobs).expect("jobs");
@@ -292,7 +293,7 @@ fn a_function_brings_a_role_that_writes_its_log_and_enters_the_network_only_if_i
     let functions = serde_json::json!({
         "index": { "package": "reportportal-index", "vpc": true,
             "role": { "allow": [{ "actions": ["s3:GetObject"], "resources": ["*"] }],
-                "policies": ["arn:managed"] } },
+                "policies": ["arn:aws:iam::aws:policy/Managed"] } },
         "plain": { "package": "reportportal-index", "name": "other" },
     });
     let mut context = dropped(Operation::Ensure);
@@ -305,7 +306,7 @@ fn a_function_brings_a_role_that_writes_its_log_and_enters_the_network_only_if_i
     );
     assert_eq!(wanted.iter().map(|wanted| wanted.name.clone()).collect::<BTreeSet<_>>(), kept(&context));
     assert!(wanted[0].trust.to_string().contains("lambda.amazonaws.com"));
-    assert_eq!(wanted[0].policies, BTreeSet::from(["arn:managed".to_owned()]));
+    assert_eq!(wanted[0].policies, BTreeSet::from(["arn:aws:iam::aws:policy/Managed".to_owned()]));
     let allowed = |at: usize| wanted[at].allow.as_ref().expect("statements").to_string();
     for part in ["log-group:/aws/lambda/demo-index:*", "ec2:CreateNetworkInterface", "s3:GetObject"] {
         assert!(allowed(0).contains(part), "{part}");

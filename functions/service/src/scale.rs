@@ -19,7 +19,7 @@ use aws_sdk_applicationautoscaling::{
     },
 };
 use spec::Service;
-use step::{Change, Context, Doing, Error, Field, Operation, Result, UNKNOWN, compare, missing_tags, name};
+use step::{Change, Context, Doing, Error, Field, Operation, Result, UNKNOWN, compare, cut, missing_tags};
 
 use crate::service::Dropped;
 
@@ -81,7 +81,7 @@ pub(crate) fn wanted(context: &Context, key: &str, service: &Service) -> Result<
     let called = context.service_name(key, service);
     let policy = |field: &'static str, metric: MetricType, target: Option<f64>, label: Option<String>| {
         let policy = target.map(|target| Policy { metric, target, label, both_ways: true });
-        WantedPolicy { field, name: name(&called, field, LIMIT), policy }
+        WantedPolicy { field, name: cut(&format!("{called}-{field}"), LIMIT), policy }
     };
     let label = scale.requests.map(|_| label(context, key)).transpose()?;
     let policies = vec![

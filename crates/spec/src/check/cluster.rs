@@ -1,7 +1,7 @@
 //! The cluster, and the instances it runs on.
 
 use super::Check;
-use crate::{Capacity, Cluster, Instances};
+use crate::{Architecture, Capacity, Cluster, Instances};
 
 pub(super) fn check(check: &mut Check<'_>) {
     let Some(cluster) = &check.spec.cluster else { return };
@@ -49,7 +49,42 @@ fn of_instances(check: &mut Check<'_>, instances: &Instances) {
             format!("at most {} are fewer than at least {}", instances.most(), instances.min),
         );
     }
+    let (kind, arm) = (&instances.kind, is_graviton(&instances.kind));
+    if arm != (instances.architecture == Architecture::Arm) {
+        let (processor, write) = if arm { ("Graviton", "arm64") } else { ("an x86-64 processor", "x86_64") };
+        check.fault(
+            &[&path[..], &["architecture"]].concat(),
+            format!("{kind} has {processor}; write `architecture: {write}`, or another `type`"),
+        );
+    }
     super::service::mounted_paths(check, &path, instances.mounts.keys());
     super::service::placed(check, &path, instances.placement);
-    super::statements(check, &path, &[], &instances.policies);
+    super::role::statements(check, &path, &[], &instances.policies);
+}
+
+/// Whether instances of a type have Graviton: a `g` behind the generation says so, as in t4g and c7gn.
+/// Source: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-types.html#instance-type-names>
+fn is_graviton(kind: &str) -> bool {
+    let family = kind.split(['.', '-']).next().unwrap_or_default();
+    let behind = family.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    family == "a1" || behind.contains('g')
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("t3.small", false)]
+    #[case("g5.xlarge", false)]
+    #[case("g4dn.xlarge", false)]
+    #[case("t4g.small", true)]
+    #[case("c7gn.large", true)]
+    #[case("g5g.xlarge", true)]
+    #[case("a1.medium", true)]
+    fn a_type_says_its_processor(#[case] kind: &str, #[case] expected: bool) {
+        assert_eq!(is_graviton(kind), expected);
+    }
 }

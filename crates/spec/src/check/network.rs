@@ -32,7 +32,10 @@ fn adopted(check: &mut Check<'_>, network: &Network) {
     }
     for (kind, ids) in kinds(network) {
         for (index, id) in ids.iter().enumerate() {
-            if !id.starts_with("subnet-") {
+            let digits = id.strip_prefix("subnet-").unwrap_or_default();
+            if !(8..=17).contains(&digits.len())
+                || !digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+            {
                 check.fault(
                     &["network", kind, &index.to_string()],
                     format!(

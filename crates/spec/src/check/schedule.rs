@@ -1,12 +1,15 @@
-//! Schedules: what EventBridge Scheduler takes of an expression, as far as can be told without it. Whether there
-//! is such a time zone only AWS knows.
+//! Schedules: what EventBridge Scheduler takes of an expression, as far as can be told without it.
 
-use super::Check;
+use super::{Check, nearest};
 use crate::Schedule;
 
-/// The longest name of a time zone.
+/// The names of time zones, which Scheduler takes from the same list.
+/// Source: <https://www.iana.org/time-zones>
+const ZONES: &str = include_str!("time_zones.txt");
+
+/// The longest expression.
 /// Source: <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html>
-const ZONE_LIMIT: usize = 50;
+const LIMIT: usize = 256;
 
 /// A field of `cron`: what it is called, its least and greatest number, words for its numbers, and letters that
 /// mean something in it, which AWS is left to judge.
@@ -41,10 +44,12 @@ pub(super) fn check(check: &mut Check<'_>) {
     if let Some(message) = fault(schedule) {
         check.fault(&["schedule", "rebuild"], message);
     }
-    if schedule.timezone.len() > ZONE_LIMIT {
+    let zone = schedule.timezone.as_str();
+    let known: Vec<&str> = ZONES.lines().collect();
+    if !known.contains(&zone) {
         check.fault(
             &["schedule", "timezone"],
-            format!("\"{}\" is no time zone; write one such as Europe/Berlin", schedule.timezone),
+            format!("\"{zone}\" is no time zone; {}", nearest(zone, &known, "Europe/Berlin")),
         );
     }
 }
@@ -52,6 +57,9 @@ pub(super) fn check(check: &mut Check<'_>) {
 /// What is wrong with an expression.
 fn fault(schedule: &Schedule) -> Option<String> {
     let expression = &schedule.rebuild;
+    if expression.len() > LIMIT {
+        return Some(format!("a schedule has at most {LIMIT} characters, not {}", expression.len()));
+    }
     if let Some(fields) = expression.strip_prefix("cron(").and_then(|rest| rest.strip_suffix(')')) {
         return cron(fields);
     }

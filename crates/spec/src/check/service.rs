@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Check, statements,
+    Check,
+    role::statements,
     task::{self, Task},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 
 pub(super) fn check(check: &mut Check<'_>) {
-    retention(check, &["logs", "retention"], &check.spec.logs);
+    self::logs(check, &["logs"], &check.spec.logs);
     for (key, service) in &check.spec.services {
         let path = ["services", key];
         task::check(
@@ -39,7 +40,11 @@ pub(super) fn check(check: &mut Check<'_>) {
         for name in service.environment.keys() {
             variable(check, &path, name);
         }
+        for name in service.labels.keys() {
+            label(check, &path, name);
+        }
         host_ports(check, key, service);
+        balanced(check, key, service);
         container(check, key, service);
         after(check, key, service);
         conditions(check, key, service);
@@ -56,7 +61,7 @@ pub(super) fn check(check: &mut Check<'_>) {
             statements(check, &["services", key, "role"], &role.allow, &role.policies);
         }
         if let Some(logs) = &service.logs {
-            retention(check, &["services", key, "logs", "retention"], logs);
+            self::logs(check, &["services", key, "logs"], logs);
         }
     }
     circle(check);
@@ -67,11 +72,12 @@ pub(super) fn check(check: &mut Check<'_>) {
 
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>
 fn desired(check: &mut Check<'_>, key: &str, service: &Service) {
+    let path = ["services", key, "desired"];
+    if service.scale.is_some() && check.is_written(&path) {
+        check.fault(&path, "the number of tasks follows `scale`; leave one of the two out");
+    }
     if service.desired > 5000 {
-        check.fault(
-            &["services", key, "desired"],
-            format!("a service runs at most 5000 tasks, not {}", service.desired),
-        );
+        check.fault(&path, format!("a service runs at most 5000 tasks, not {}", service.desired));
     }
 }
 
@@ -98,16 +104,80 @@ pub(super) fn variable(check: &mut Check<'_>, path: &[&str], name: &str) {
     }
 }
 
+/// Source: <https://docs.docker.com/engine/manage-resources/labels/>
+fn label(check: &mut Check<'_>, path: &[&str], name: &str) {
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '=') {
+        check.key_fault(
+            &[path, &["labels", name]].concat(),
+            format!(
+                "\"{name}\" can't be a label's name; write one without spaces and =, such as com.example.team"
+            ),
+        );
+    }
+}
+
+/// What only a balancer asks for has a balancer.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html>
+fn balanced(check: &mut Check<'_>, key: &str, service: &Service) {
+    let answers = |target: &Target| target.service().is_some_and(|(name, _)| name == key);
+    let all: Vec<Target> = targets(check.spec).into_iter().filter(answers).collect();
+    let grace = service.grace_period;
+    for (field, said) in [("health", service.health.is_some()), ("gracePeriod", grace.is_some())] {
+        if said && all.is_empty() {
+            check.fault(
+                &["services", key, field],
+                format!(
+                    "no load balancer sends to this service, so nothing asks for `{field}`; leave the line out, or \
+                     write the service as a listener's `default` or in a rule's `to`"
+                ),
+            );
+        }
+    }
+    if grace.is_some_and(|grace| grace.seconds() > 2_147_483_647) {
+        check.fault(&["services", key, "gracePeriod"], "ECS takes at most 2147483647s");
+    }
+    let Some(health) = &service.health else { return };
+    // A network balancer takes statuses up to 599, an application balancer up to 499.
+    if !statuses(&health.status) {
+        check.fault(
+            &["services", key, "health", "status"],
+            format!(
+                "\"{}\" ends before it begins; write the smaller status first, such as 200-399",
+                health.status
+            ),
+        );
+    }
+    if health.path.len() > 1024 || !health.path.chars().all(|c| c.is_ascii_graphic()) {
+        check.fault(
+            &["services", key, "health", "path"],
+            "a path has at most 1024 characters, and no spaces; write it as it stands in a URL, such as /healthz",
+        );
+    }
+}
+
+/// Whether the ranges of a list such as `200,300-399` begin before they end.
+fn statuses(text: &str) -> bool {
+    text.split(',').all(|range| match range.split_once('-') {
+        Some((first, last)) => first < last && !last.contains('-'),
+        None => true,
+    })
+}
+
 pub(super) fn mounted_paths<'a>(
     check: &mut Check<'_>,
     path: &[&str],
     paths: impl Iterator<Item = &'a String>,
 ) {
-    for mounted in paths.filter(|mounted| !mounted.starts_with('/')) {
-        check.key_fault(
-            &[path, &["mounts", mounted]].concat(),
-            format!("\"{mounted}\" is no path in the container; it begins with /"),
-        );
+    for mounted in paths {
+        let odd = mounted.contains(|c: char| c == ':' || c.is_control()) || mounted == "/";
+        if !mounted.starts_with('/') || odd {
+            check.key_fault(
+                &[path, &["mounts", mounted]].concat(),
+                format!(
+                    "\"{mounted}\" is no path in the container; it begins with /, as /data, and has no colon"
+                ),
+            );
+        }
     }
 }
 
@@ -223,7 +293,18 @@ fn host_ports(check: &mut Check<'_>, key: &str, service: &Service) {
     }
 }
 
+/// The most containers of a task.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>
+const CONTAINERS: usize = 10;
+
 fn sidecars(check: &mut Check<'_>, key: &str, service: &Service) {
+    let count = service.sidecars.len() + 1;
+    if count > CONTAINERS {
+        check.fault(
+            &["services", key, "sidecars"],
+            format!("a task has at most {CONTAINERS} containers, and this one would have {count}"),
+        );
+    }
     for (name, sidecar) in &service.sidecars {
         let path = ["services", key, "sidecars", name];
         if name == key {
@@ -334,7 +415,14 @@ pub(super) fn placed(check: &mut Check<'_>, path: &[&str], placement: Placement)
 const RETENTIONS: [u64; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
-pub(super) fn retention(check: &mut Check<'_>, path: &[&str], logs: &Logs) {
+pub(super) fn logs(check: &mut Check<'_>, path: &[&str], logs: &Logs) {
+    if logs.group.as_ref().is_some_and(|group| group.starts_with("aws/")) {
+        check.fault(&[path, &["group"]].concat(), "log groups that begin with aws/ are AWS's own");
+    }
+    retention(check, &[path, &["retention"]].concat(), logs);
+}
+
+fn retention(check: &mut Check<'_>, path: &[&str], logs: &Logs) {
     let Some(retention) = logs.retention else { return };
     let days = retention.whole_days();
     if days.is_some_and(|days| RETENTIONS.contains(&days)) {

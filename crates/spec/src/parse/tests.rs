@@ -130,7 +130,9 @@ fn a_fault_is_shown_with_its_line() {
 )]
 #[case::check("checks: ['https://example.com', { url: 'http://example.com', status: 301 }]")]
 #[case::balancer("loadBalancers: { a: { type: network, scheme: internal } }")]
-#[case::adopted("network: { vpc: vpc-0a, private: [subnet-0a] }\nservices: { app: { image: nginx } }")]
+#[case::adopted(
+    "network: { vpc: vpc-0a1b2c3d, private: [subnet-0a1b2c3d] }\nservices: { app: { image: nginx } }"
+)]
 fn a_normalised_spec_says_the_same_once_more(#[case] rest: &str) {
     let once = parse(&spec(rest), None).expect("a spec");
     let text = serde_json::to_string(&once).expect("JSON");
@@ -158,9 +160,12 @@ fn what_needs_a_network_and_a_cluster_gets_them() {
 }
 
 #[rstest]
-#[case("network: { vpc: vpc-0a, private: [10.0.0.0/24] }", "no subnet's id")]
-#[case("network: { vpc: vpc-0a, cidr: 10.0.0.0/16, private: [subnet-0a] }", "`cidr` is for a new VPC")]
-#[case("network: { vpc: vpc-0a }", "name the subnets")]
+#[case("network: { vpc: vpc-0a1b2c3d, private: [10.0.0.0/24] }", "no subnet's id")]
+#[case(
+    "network: { vpc: vpc-0a1b2c3d, cidr: 10.0.0.0/16, private: [subnet-0a1b2c3d] }",
+    "`cidr` is for a new VPC"
+)]
+#[case("network: { vpc: vpc-0a1b2c3d }", "name the subnets")]
 #[case("network: { cidr: 10.0.0.1/16 }", "write 10.0.0.0/16")]
 #[case("network: { cidr: 10.0.0.0/8 }", "from /16 to /28")]
 #[case("network: { cidr: 10.0.0.0/28 }", "too small to be cut")]

@@ -11,7 +11,8 @@ use crate::Text;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Api {
-    /// The API's name; `<environment>-<address>` where absent.
+    /// Name of the REST API. Default: `<environment>-<key>`. It names nothing else: the VPC link and the API key are
+    /// called after the environment and the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub name: Option<String>,
@@ -22,7 +23,7 @@ pub struct Api {
     pub link: Text,
     /// The stage its deployment is served at, a part of the URL.
     #[serde(default = "stage")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_]{1,128}$"))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,128}$"))]
     pub stage: String,
     /// What it answers: `GET /path: {}`. `{name}` in a path stands for one part of it.
     #[schemars(length(min = 1))]
@@ -58,19 +59,20 @@ pub struct Route {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct UsagePlan {
-    /// The plan's name; `<environment>-<address>` where absent.
+    /// Name of the usage plan. Default: `<environment>-<key>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
     pub name: Option<String>,
     /// How many requests a key may make in a period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
     /// How many requests may arrive at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub burst: Option<u32>,
     /// How many requests a second are let through on average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub rate: Option<u32>,
 }
 
@@ -79,7 +81,7 @@ pub struct UsagePlan {
 #[serde(deny_unknown_fields)]
 pub struct Quota {
     /// The number of requests.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub limit: u32,
     /// The period.
     pub period: Period,

@@ -9,8 +9,8 @@ use crate::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Bucket {
-    /// The bucket's name, which nobody else on AWS may have;
-    /// `<environment>-<address>-<account>-<region>` where absent.
+    /// Name of the bucket, which nobody else on AWS may have.
+    /// Default: `<environment>-<key>-<account>-<region>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
     pub name: Option<String>,

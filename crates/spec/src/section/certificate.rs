@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Certificate {
-    /// The domain name it is for; `*.` at its beginning stands for one word.
+    /// The domain name it is for, at most 64 characters; `*.` at its beginning stands for one word.
     #[schemars(regex(pattern = r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"))]
     pub domain: String,
     /// Further names it is for.

@@ -11,7 +11,8 @@ use crate::{Architecture, Placement, Text};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Cluster {
-    /// The cluster's name; the environment's where absent.
+    /// Name of the ECS cluster. Default: the environment's name. It names nothing else: the Auto Scaling group, the
+    /// capacity provider and the instances' role are called after the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,255}$"))]
     pub name: Option<String>,

@@ -11,7 +11,8 @@ use crate::{Duration, Text};
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Database {
-    /// The identifier in RDS; `<environment>-<address>` where absent.
+    /// Identifier of the instance or Aurora cluster in RDS. Default: `<environment>-<key>`. It also begins
+    /// the names of an Aurora cluster's instance and of the last snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z]([a-z0-9]|-[a-z0-9])*$"), length(max = 63))]
     pub name: Option<String>,
@@ -33,7 +34,7 @@ pub struct Database {
     /// least. Default: 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<u32>,
-    /// The database that is made in it.
+    /// Name of the database that is made in it: a letter, and then at most 62 letters, digits and `_`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"))]
     pub database: Option<String>,
@@ -102,6 +103,11 @@ impl Engine {
     /// Whether it is a cluster with instances in it.
     pub const fn is_aurora(self) -> bool {
         matches!(self, Self::AuroraPostgresql | Self::AuroraMysql)
+    }
+
+    /// Whether it speaks PostgreSQL, or else MySQL.
+    pub const fn is_postgres(self) -> bool {
+        matches!(self, Self::AuroraPostgresql | Self::Postgres)
     }
 
     /// The port it usually listens on.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Deployer {
-    /// The role's or user's name; `<environment>-<address>-deployer` where absent.
+    /// Name of the IAM role or user. Default: `<environment>-<key>-deployer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9+=,.@_-]{1,64}$"))]
     pub name: Option<String>,
@@ -24,12 +24,13 @@ pub struct Deployer {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Oidc {
     /// Who issues them, without https://, such as `token.actions.githubusercontent.com`.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9.-]+\.[A-Za-z]+(/[A-Za-z0-9._/-]+)?$"))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9.-]+\.[A-Za-z]+(/[A-Za-z0-9._/-]+)?$"), length(max = 247))]
     pub issuer: String,
-    /// Whom they are about; `*` stands for any characters: `repo:acme/app:*`.
+    /// Whom they are about; `*` stands for any characters: `repo:acme/app:*`. Before the first `*` it says whose they
+    /// are, or anybody with an account at the issuer would be admitted.
     #[schemars(length(min = 1))]
     pub subject: String,
-    /// Whom they are for.
+    /// Whom they are for. Default: sts.amazonaws.com.
     #[serde(default = "audience")]
     pub audience: String,
 }

@@ -38,8 +38,9 @@ pub enum Throughput {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AccessPoint {
-    /// The directory; made when it is first mounted.
-    #[schemars(regex(pattern = r"^(/[^/\s]+){1,4}$"), length(max = 100))]
+    /// The directory, such as `/data`: at most four names, none of which begins with a dot, without spaces and
+    /// `$ # < > ; & | ? { } ^ *` or a backquote. It is made when it is first mounted.
+    #[schemars(regex(pattern = r"^(/[^$#<>;`|&?{}^*/.\s][^$#<>;`|&?{}^*/\s]*){1,4}$"), length(max = 100))]
     pub path: String,
     /// The user and group, as numbers, that own the directory and that everything is done as: `1000:1000`.
     #[schemars(regex(pattern = r"^[0-9]{1,10}:[0-9]{1,10}$"))]

@@ -11,7 +11,8 @@ use crate::{Architecture, Duration, ServiceRole, Text};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Function {
-    /// The function's name; `<environment>-<address>` where absent.
+    /// Name of the Lambda function, and with it of its log group. Default: `<environment>-<key>`. The function's role is
+    /// called after the environment and the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
     pub name: Option<String>,

@@ -16,13 +16,15 @@ pub struct Job {
     pub image: Text,
     /// CPU units of the task, as a service has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 196_608))]
     pub cpu: Option<u32>,
     /// Memory of the task in MiB, as a service has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 2_147_483_647))]
     pub memory: Option<u32>,
     /// Memory in MiB that is kept free for the container on its instance, which it may exceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 6))]
+    #[schemars(range(min = 6, max = 2_147_483_647))]
     pub memory_reservation: Option<u32>,
     /// How its container is connected; `awsvpc` on Fargate, `bridge` on instances where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

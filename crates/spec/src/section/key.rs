@@ -10,12 +10,13 @@ use crate::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Key {
-    /// The alias, without `alias/`; the environment's name where absent.
+    /// Alias of the KMS key, without `alias/`. Default: the environment's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9/_-]{1,250}$"))]
     pub name: Option<String>,
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
     pub description: Option<String>,
     /// Whether KMS makes new key material every year.
     pub rotation: bool,

@@ -12,7 +12,8 @@ use crate::{Reference, Section, Spec, Text};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Balancer {
-    /// The balancer's name; `<environment>-<address>` where absent.
+    /// Name of the load balancer. Default: `<environment>-<key>`. It names nothing else: target groups and the security
+    /// group are called after the environment and the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$"))]
     pub name: Option<String>,

@@ -10,7 +10,7 @@ pub struct Network {
     /// The id of a VPC that exists, to build in instead of making one. `public` and `private` then
     /// name subnets of it by id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^vpc-[0-9a-f]+$"))]
+    #[schemars(regex(pattern = r"^vpc-[0-9a-f]{8,17}$"))]
     pub vpc: Option<String>,
     /// The addresses of a new VPC, /16 to /28; 10.0.0.0/16 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use crate::Duration;
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 #[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Repository {
-    /// The repository's name; `<environment>-<address>` where absent.
+    /// Name of the ECR repository. Default: `<environment>-<key>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9]+([._/-][a-z0-9]+)*$"), length(min = 2, max = 256))]
     pub name: Option<String>,
@@ -20,7 +20,7 @@ pub struct Repository {
     pub mutable: bool,
     /// How many images to keep, the newest; all where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub keep: Option<u32>,
     /// What becomes of images that lost their tag.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use crate::Text;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Role {
-    /// The role's name; `<environment>-<address>` where absent.
+    /// Name of the IAM role. Default: `<environment>-<key>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9+=,.@_-]{1,64}$"))]
     pub name: Option<String>,

@@ -12,7 +12,7 @@ pub struct Schedule {
     /// When the environment is torn down and built anew: `cron(0 5 ? * MON-FRI *)`, or `rate(7 days)`.
     #[schemars(regex(pattern = r"^(cron|rate)\(.+\)$"))]
     pub rebuild: String,
-    /// The time zone that the times of `cron` are in.
+    /// Time zone that the times of `cron` are in, such as `Europe/Berlin`. Default: UTC.
     #[serde(default = "utc")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+)*$"))]
     pub timezone: String,

@@ -9,12 +9,13 @@ use crate::{Duration, Text};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Secret {
-    /// The name in Secrets Manager; `<environment>-<address>` where absent.
+    /// Name of the secret in Secrets Manager. Default: `<environment>-<key>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9/_+=.@-]{1,512}$"))]
     pub name: Option<String>,
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub description: Option<String>,
     /// Makes the value when the secret is created, and anew when `username` or `length` changes. A database that was
     /// made with it takes the new password, and no other `username`.
@@ -37,10 +38,11 @@ pub struct Secret {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Generate {
-    /// The user name beside the password.
+    /// User name beside the password. For a database: a letter, and then letters, digits and `_`; at most 16
+    /// characters, 63 for PostgreSQL on RDS; no word that the engine keeps for itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// How many characters the password has, 8 to 128.
+    /// Number of characters of the password, 8 to 128; at most 41 for MySQL, MariaDB and Aurora. Default: 32.
     #[schemars(range(min = 8, max = 128))]
     pub length: u8,
 }

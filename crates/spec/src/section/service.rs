@@ -11,7 +11,8 @@ use crate::{Duration, Image, Statement, Text};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Service {
-    /// The service's name; `<environment>-<address>` where absent. Its task definition's family is always that.
+    /// Name of the ECS service. Default: `<environment>-<key>`. It names nothing else: the family of task definitions,
+    /// the roles, the log group and the target groups are called after the environment and the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,255}$"))]
     pub name: Option<String>,
@@ -25,14 +26,16 @@ pub struct Service {
     /// CPU units of a task; 1024 are one vCPU. Fargate takes 256, 512, 1024, 2048, 4096, 8192, 16384, and 256
     /// where absent; on instances it is the container's share, and 0 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 196_608))]
     pub cpu: Option<u32>,
     /// Memory of a task in MiB. Fargate takes certain amounts for each `cpu`, and 512 where absent; on
     /// instances it is what the container is ended at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 2_147_483_647))]
     pub memory: Option<u32>,
     /// Memory in MiB that is kept free for the container on its instance, which it may exceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 6))]
+    #[schemars(range(min = 6, max = 2_147_483_647))]
     pub memory_reservation: Option<u32>,
     /// How its containers are connected; `awsvpc` on Fargate, `bridge` on instances where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,14 +220,15 @@ pub struct Sidecar {
     pub image: Text,
     /// Its share of the task's CPU units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 196_608))]
     pub cpu: Option<u32>,
     /// The memory, in MiB, that it is ended at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 6))]
+    #[schemars(range(min = 6, max = 2_147_483_647))]
     pub memory: Option<u32>,
     /// Memory in MiB that is kept free for it, which it may exceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 6))]
+    #[schemars(range(min = 6, max = 2_147_483_647))]
     pub memory_reservation: Option<u32>,
     /// What is started in it; the image's own where absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -275,7 +279,7 @@ pub struct Scale {
     pub memory: Option<u8>,
     /// Requests a minute to each task, from an application balancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub requests: Option<u32>,
 }
 

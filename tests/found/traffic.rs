@@ -25,13 +25,9 @@ services: {{ {service}: {{ image: nginx:1, ports: [{port}] }} }}
 
 /// Watches an environment while another spec is applied to it, and answers how that ended.
 async fn changed(local: &Local, name: &str, spec: &str) -> Status {
-    local.control("POST", "watch", Some(json!({ "environment": name })));
+    local.watch(name);
     let status = local.apply(name, spec).await;
-    let seen = local.control("DELETE", "watch", None);
-    for watch in seen["watches"].as_array().expect("watches") {
-        assert_ne!(watch["paths"], json!([]), "nothing served: {watch:#}");
-        assert_eq!(watch["breaks"], json!([]), "{:#}", watch["breaks"]);
-    }
+    local.unbroken();
     status
 }
 

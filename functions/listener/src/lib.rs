@@ -581,9 +581,10 @@ async fn next(aws: &Aws, context: &Context, found: &Found, wanted: &Wanted, own:
         Default::Redirect(Some(secure)) => secure,
     };
     let all = listeners(&aws.elb, &wanted.balancer).await?;
-    let lacks = match all.iter().any(|listener| listener.port() == Some(SECURE.into())) {
-        false => Some(format!("there is no listener on port {SECURE} yet")),
-        true => secure.lacks(aws, context).await?,
+    let lacks = if all.iter().any(|listener| listener.port() == Some(SECURE.into())) {
+        secure.lacks(aws, context).await?
+    } else {
+        Some(format!("there is no listener on port {SECURE} yet"))
     };
     Ok(lacks.map_or_else(|| Next::Turn(default_action(own)), Next::Wait))
 }

@@ -7,8 +7,11 @@ use crate::{Capacity, Cluster, Network, NetworkMode, Spec};
 /// The addresses of a VPC whose spec says none.
 const CIDR: &str = "10.0.0.0/16";
 
-/// The smallest prefix of a subnet that is cut by us: 4,096 addresses.
-const PREFIX: u8 = 20;
+/// The largest subnet that is cut by us: 4,096 addresses.
+const LARGEST: u8 = 20;
+
+/// The smallest that is cut so that there is room for more zones: 256 addresses.
+const ROOMY: u8 = 24;
 
 /// What a task on Fargate has where its spec doesn't say: CPU units, and MiB of memory.
 const CPU: u32 = 256;
@@ -70,24 +73,47 @@ fn tasks(spec: &mut Spec) {
 }
 
 fn addresses(network: &mut Network) {
-    let cidr = network.cidr.get_or_insert_with(|| CIDR.to_owned());
+    network.cidr.get_or_insert_with(|| CIDR.to_owned());
     if network.public.is_empty() && network.private.is_empty() {
         // Addresses that can't be cut are a fault that the check tells.
-        let blocks = cidr.parse().ok().and_then(|cidr| cut(cidr, 2 * usize::from(network.zones)));
-        let mut public = blocks.unwrap_or_default();
-        network.private = public.split_off(public.len() / 2);
-        network.public = public;
+        (network.public, network.private) = network.cut().unwrap_or_default();
     }
     let zones = network.public.len().max(network.private.len());
     network.zones = u8::try_from(zones).unwrap_or(u8::MAX);
 }
 
-/// So many equal subnets; none if they would be smaller than AWS takes.
-fn cut(cidr: Ipv4Net, count: usize) -> Option<Vec<String>> {
+impl Network {
+    /// Whether the subnets are those that the VPC is cut into where the spec names none: then what matters is how many
+    /// there are, and those that stand keep the addresses they have.
+    pub fn is_cut(&self) -> bool {
+        self.vpc.is_none()
+            && self.cut().is_some_and(|(public, private)| public == self.public && private == self.private)
+    }
+
+    /// The equal blocks that the VPC's addresses are cut into, in their order: more than the zones need, where the VPC
+    /// has room for more zones.
+    pub fn blocks(&self) -> Vec<Ipv4Net> {
+        let cidr = self.cidr.as_deref().unwrap_or(CIDR).parse::<Ipv4Net>().ok();
+        let blocks = cidr.and_then(|cidr| cidr.subnets(prefix(cidr, 2 * usize::from(self.zones))?).ok());
+        blocks.into_iter().flatten().collect()
+    }
+
+    /// The public subnets and the private ones, one of each a zone; none where the VPC is too small.
+    fn cut(&self) -> Option<(Vec<String>, Vec<String>)> {
+        let zones = usize::from(self.zones);
+        let mut public: Vec<String> = self.blocks().iter().take(2 * zones).map(Ipv4Net::to_string).collect();
+        let private = (public.len() == 2 * zones).then(|| public.split_off(zones))?;
+        Some((public, private))
+    }
+}
+
+/// The prefix of so many equal subnets: with room for six zones where they don't get too small by that; none if they
+/// would be smaller than AWS takes.
+fn prefix(cidr: Ipv4Net, count: usize) -> Option<u8> {
     let bits = u8::try_from(count.next_power_of_two().trailing_zeros()).ok()?;
-    let prefix = (cidr.prefix_len() + bits).max(PREFIX);
-    let subnets = cidr.subnets(prefix).ok().filter(|_| prefix <= 28)?;
-    Some(subnets.take(count).map(|subnet| subnet.to_string()).collect())
+    let roomy = (cidr.prefix_len() + 4).min(ROOMY);
+    let prefix = (cidr.prefix_len() + bits).max(roomy).max(LARGEST);
+    (prefix <= 28).then_some(prefix)
 }
 
 #[cfg(test)]
@@ -105,6 +131,29 @@ mod tests {
         let network = network("10.0.0.0/16", 2);
         assert_eq!(network.public, ["10.0.0.0/20", "10.0.16.0/20"]);
         assert_eq!(network.private, ["10.0.32.0/20", "10.0.48.0/20"]);
+    }
+
+    #[test]
+    fn a_vpc_is_cut_with_room_for_six_zones_unless_its_subnets_would_be_small() {
+        for (cidr, zones, first, blocks) in [
+            ("10.0.0.0/16", 2, "10.0.0.0/20", 16),
+            ("10.0.0.0/18", 2, "10.0.0.0/22", 16),
+            ("10.0.0.0/20", 2, "10.0.0.0/24", 16),
+            ("10.0.0.0/22", 2, "10.0.0.0/24", 4),
+            ("10.0.0.0/24", 3, "10.0.0.0/27", 8),
+        ] {
+            let network = network(cidr, zones);
+            assert_eq!((network.public[0].as_str(), network.blocks().len()), (first, blocks), "{cidr}");
+            assert!(network.is_cut());
+        }
+    }
+
+    #[test]
+    fn subnets_that_the_spec_names_are_not_cut() {
+        let public = vec!["10.0.0.0/24".to_owned()];
+        let mut network = Network { public, ..Network::default() };
+        addresses(&mut network);
+        assert!(!network.is_cut());
     }
 
     #[test]

@@ -80,6 +80,7 @@ async fn ensure(ec2: &Client, context: &Context) -> Result<Answer> {
 
 /// A network of the environment's own.
 async fn build(ec2: &Client, context: &Context, network: &Network, found: &Found) -> Result<Ground> {
+    let network = &subnet::settled(context, network, found)?;
     let vpc = vpc::ensure(ec2, context, network, found).await?;
     let (public, private) = subnet::ensure(ec2, context, network, &vpc, found).await?;
     let internet =
@@ -137,6 +138,7 @@ async fn plan_build(
     found: &Found,
     changes: &mut Vec<Change>,
 ) -> Result<Ground> {
+    let network = &subnet::settled(context, network, found)?;
     let cidr = vpc::cidr(network).to_owned();
     let vpc = ours::first(&found.vpcs, vpc::ADDRESS);
     changes.extend(match vpc {

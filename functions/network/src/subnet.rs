@@ -1,9 +1,12 @@
 //! Subnets, one of each kind a zone.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::{
     Client,
     types::{AttributeBooleanValue, ResourceType, Subnet},
 };
+use ipnet::Ipv4Net;
 use spec::Network;
 use step::{Change, Context, Doing, Error, Field, Result, UNKNOWN, compare, missing_tags, side_by_side};
 
@@ -37,6 +40,46 @@ pub(crate) fn wanted(context: &Context, network: &Network) -> Vec<Wanted> {
     kinds.into_iter().flat_map(of).collect()
 }
 
+/// The network with the addresses that its subnets have, or get: where the spec leaves them to us, those that stand keep
+/// theirs, and each new one takes the first block that none of them lies in.
+pub(crate) fn settled(context: &Context, network: &Network, found: &Found) -> Result<Network> {
+    if !network.is_cut() {
+        return Ok(network.clone());
+    }
+    let standing =
+        |address: &str| ours::first(&found.subnets, address).and_then(|subnet| subnet.aws.cidr_block());
+    let taken = found.subnets.iter().filter_map(|subnet| subnet.aws.cidr_block()?.parse().ok());
+    let mut taken: Vec<Ipv4Net> = taken.collect();
+    let blocks = network.blocks();
+    let mut settled = Network { public: Vec::new(), private: Vec::new(), ..network.clone() };
+    for wanted in wanted(context, network) {
+        let cidr = if let Some(cidr) = standing(&wanted.address) {
+            cidr.to_owned()
+        } else {
+            let is_free = |block: &&Ipv4Net| taken.iter().all(|other| !overlap(**block, *other));
+            let block = *blocks.iter().find(is_free).ok_or_else(|| full(network, &wanted))?;
+            taken.push(block);
+            block.to_string()
+        };
+        let kind = if wanted.public { &mut settled.public } else { &mut settled.private };
+        kind.push(cidr);
+    }
+    Ok(settled)
+}
+
+fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
+    one.contains(&other) || other.contains(&one)
+}
+
+fn full(network: &Network, wanted: &Wanted) -> Error {
+    let cidr = network.cidr.as_deref().unwrap_or_default();
+    Error::InvalidSpec(format!(
+        "network.zones: the subnets that stand leave no addresses of {cidr} for {}: write fewer zones, or destroy the \
+         environment first and give it a larger network.cidr",
+        wanted.address
+    ))
+}
+
 /// The ids of the public and of the private subnets, in the order of the spec.
 pub(crate) async fn ensure(
     ec2: &Client,
@@ -48,7 +91,7 @@ pub(crate) async fn ensure(
     let zones = zones(ec2, context, network).await?;
     let wanted = wanted(context, network);
     let one = async |wanted: &Wanted| match ours::first(&found.subnets, &wanted.address) {
-        None => create(ec2, context, vpc, &zones[wanted.zone], wanted).await,
+        None => create(ec2, context, vpc, &zone(&zones, wanted, found), wanted).await,
         Some(subnet) => {
             check(subnet, wanted)?;
             ours::retag(ec2, context, subnet, &wanted.name).await?;
@@ -130,6 +173,24 @@ async fn zones(ec2: &Client, context: &Context, network: &Network) -> Result<Vec
         )));
     }
     Ok(zones)
+}
+
+/// The zone of a new subnet: that of its counterpart, or else the next in which none of its kind stands.
+fn zone(zones: &[String], wanted: &Wanted, found: &Found) -> String {
+    let number = wanted.zone + 1;
+    let of = |kind: &str| {
+        let subnet = ours::first(&found.subnets, &format!("network.{kind}.{number}"));
+        subnet.and_then(|subnet| subnet.aws.availability_zone()).map(str::to_owned)
+    };
+    let counterpart = of(if wanted.public { "private" } else { "public" });
+    let used: BTreeSet<&str> =
+        found.subnets.iter().filter_map(|subnet| subnet.aws.availability_zone()).collect();
+    // Those that stand were made in the zones' order, unless the zones have changed since.
+    let free = || {
+        let new = wanted.zone.saturating_sub(used.len());
+        zones.iter().filter(|zone| !used.contains(zone.as_str())).nth(new).cloned()
+    };
+    counterpart.or_else(free).unwrap_or_else(|| zones[wanted.zone].clone())
 }
 
 /// A second subnet of the same addresses is refused by AWS: this call can't double anything.

@@ -423,6 +423,51 @@ async fn other_addresses_for_a_vpc_or_a_subnet_are_refused_before_anything_is_wr
     }
 }
 
+/// The subnets that a plan of so many zones makes, with their addresses.
+async fn planned(network: &str, world: World) -> Result<Vec<String>> {
+    let network = format!("network: {{ {network}, endpoints: [s3, logs] }}\ncluster");
+    let (head, _) = SPEC.split_once("network").expect("a network");
+    let (_, tail) = SPEC.split_once("cluster").expect("a cluster");
+    let spec = spec::parse(&format!("{head}{network}{tail}"), None).expect("a spec");
+    let context = step::test::context(Operation::Plan, spec, Outputs::default());
+    let changes = plan(&client(world, &[]), &context).await?.changes;
+    let subnets = changes.iter().filter(|change| change.fields.iter().any(|field| field.name == "cidr"));
+    Ok(subnets.map(|change| format!("{} {}", change.address, change.fields[0].wanted)).collect())
+}
+
+#[tokio::test]
+async fn a_new_zone_takes_free_addresses_and_those_that_stand_keep_theirs() {
+    let grown = ["network.public.2 10.0.32.0/20", "network.private.2 10.0.48.0/20"];
+    assert_eq!(planned("zones: 2", World::standing()).await.expect("a plan"), grown);
+
+    // They may have been cut otherwise once.
+    let mut world = World::standing();
+    world.subnets = vec![subnet("public", "10.0.0.0/19", true), subnet("private", "10.0.96.0/19", false)];
+    let grown = ["network.public.2 10.0.32.0/20", "network.private.2 10.0.48.0/20"];
+    assert_eq!(planned("zones: 2", world).await.expect("a plan"), grown);
+}
+
+#[tokio::test]
+async fn a_zone_for_which_no_addresses_are_left_is_refused_by_the_plan() {
+    let mut world = World::standing();
+    world.subnets = vec![subnet("public", "10.0.0.0/17", true), subnet("private", "10.0.128.0/17", false)];
+    let error = planned("zones: 2", world).await.unwrap_err();
+    assert_eq!(error.kind(), "InvalidSpec");
+    assert!(
+        error.to_string().starts_with("network.zones: the subnets that stand leave no addresses"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn subnets_that_the_spec_names_keep_what_it_says() {
+    let named = "public: [10.0.0.0/20, 10.0.64.0/20], private: [10.0.16.0/20, 10.0.80.0/20]";
+    let made = ["network.public.2 10.0.64.0/20", "network.private.2 10.0.80.0/20"];
+    assert_eq!(planned(named, World::standing()).await.expect("a plan"), made);
+    let moved = "public: [10.0.0.0/20], private: [10.0.32.0/20]";
+    assert_eq!(planned(moved, World::standing()).await.unwrap_err().kind(), "InvalidSpec");
+}
+
 #[tokio::test]
 async fn a_vpc_to_adopt_that_is_not_there_is_refused_by_the_plan() {
     let absent = mock!(Client::describe_vpcs).match_requests(|request| !request.vpc_ids().is_empty());

@@ -15,7 +15,8 @@ pub struct Network {
     /// The addresses of a new VPC, /16 to /28; 10.0.0.0/16 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cidr: Option<String>,
-    /// Over how many availability zones the subnets of a new VPC are spread, 1 to 6.
+    /// Over how many availability zones the subnets of a new VPC are spread, 1 to 6. More may be written later: the
+    /// subnets that stand keep their addresses, and new ones take addresses that are free.
     #[schemars(range(min = 1, max = 6))]
     pub zones: u8,
     /// Subnets that the internet gateway serves, one a zone: address ranges in a new VPC (cut from

@@ -59,7 +59,20 @@ impl Latency {
             60..300 => Pace::Later,
             300.. => Pace::Long,
         };
-        Error::wait(pace, format!("{doing}, {} of about {}", minutes(age), minutes(self.typical)))
+        Error::wait(pace, format!("{doing}, {}", self.told(age)))
+    }
+
+    /// How far a wait of this age is: past the usual time, when it is given up.
+    fn told(self, age: i64) -> String {
+        if age <= self.p95 {
+            return format!("{} of about {}", minutes(age), minutes(self.typical));
+        }
+        format!(
+            "{} where about {} is usual; given up after {}",
+            minutes(age),
+            minutes(self.typical),
+            minutes(self.deadline())
+        )
     }
 }
 
@@ -85,6 +98,15 @@ mod tests {
         assert_eq!(pace(400), "NotReadySoon");
         assert_eq!(pace(4000), "NotReadySoon");
         assert_eq!(pace(4500), "Failed");
+    }
+
+    #[test]
+    fn a_wait_that_takes_longer_than_usual_says_when_it_is_given_up() {
+        let since = Timestamp::now() - 590.seconds();
+        assert_eq!(
+            Latency::of("nat-gateway").wait("NAT gateway (nat-1) is pending", since).to_string(),
+            "NAT gateway (nat-1) is pending, 10 min where about 2 min is usual; given up after 10 min",
+        );
     }
 
     #[test]

@@ -46,9 +46,9 @@ pub enum Holder {
 }
 
 impl Locks<'_> {
-    /// Takes the lock for this execution; false if another one that still runs holds it. One left by an
+    /// Takes the lock for this execution, or answers the one that holds it and still runs. A lock left by an
     /// execution that has ended is taken over.
-    pub async fn take(self, environment: &str, execution: &str) -> Result<bool> {
+    pub async fn take(self, environment: &str, execution: &str) -> Result<Option<String>> {
         let key = lock_key(environment);
         let what = || format!("taking the lock s3://{}/{key}", self.bucket);
         let lock = Lock { execution: execution.to_owned(), since: Timestamp::now() };
@@ -58,16 +58,16 @@ impl Locks<'_> {
 
         let new = put().if_none_match("*").send().await;
         if !lost(&new) {
-            return new.doing(what).map(|_| true);
+            return new.doing(what).map(|_| None);
         }
         let Some(held) = self.find(environment).await? else {
             return Err(Error::soon(format!("the lock of {environment} was freed just now")));
         };
         if held.execution == execution {
-            return Ok(true);
+            return Ok(None);
         }
         match self.holder(&held).await? {
-            Holder::Running => Ok(false),
+            Holder::Running => Ok(Some(held.execution)),
             Holder::JustEnded => {
                 Err(Error::soon(format!("the run that held the lock of {environment} has just ended")))
             }
@@ -76,7 +76,7 @@ impl Locks<'_> {
                 if lost(&taken) {
                     return Err(Error::soon(format!("another run took the lock of {environment} just now")));
                 }
-                taken.doing(what).map(|_| true)
+                taken.doing(what).map(|_| None)
             }
         }
     }

@@ -11,6 +11,7 @@ mod assume;
 mod context;
 mod error;
 mod latency;
+mod list;
 mod lock;
 mod outputs;
 mod progress;
@@ -32,6 +33,7 @@ pub use assume::assume;
 pub use context::Context;
 pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;
+pub use list::list;
 pub use lock::{Lock, lock_key};
 pub use outputs::{
     ApiOutput, BucketOutput, CertificateOutput, ClusterOutput, DatabaseOutput, FileSystemOutput,
@@ -45,7 +47,9 @@ pub use request::{Location, Operation, Request, Run};
 pub use runtime::{config, in_region, read, read_if_there, run, spec_keys, write};
 pub use side_by_side::side_by_side;
 pub use spec::{cut, digits, name, name_of};
-pub use status::{EnvironmentState, Rebuild, RunFault, Status, is_applied, is_settled, status_key};
+pub use status::{
+    EnvironmentState, LastReady, Rebuild, RunFault, Status, is_applied, is_settled, status_key,
+};
 pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, PROTECT, is_protected, missing_tags};
-pub use trigger::{Action as Asked, Trigger, environment_of};
+pub use trigger::{Action as Asked, Held, NAMES, Trigger, environment_of, is_environment, object_key};
 pub use version::spec_version;

@@ -50,6 +50,9 @@ pub struct Status {
     /// The addresses of what was still there after all was deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remains: Vec<String>,
+    /// The version of the spec that the environment was last ready with; none before it was, and once it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ready: Option<LastReady>,
     /// How long the latest rebuilds took, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rebuilds: Vec<Rebuild>,
@@ -90,6 +93,31 @@ pub enum EnvironmentState {
 }
 
 impl Status {
+    /// A status written now, of a run of which no more is known.
+    pub fn new(environment: &str, state: EnvironmentState, run: &str) -> Self {
+        let now = Timestamp::now();
+        Self {
+            environment: environment.to_owned(),
+            state,
+            at: now,
+            begun: now,
+            run: run.to_owned(),
+            version: None,
+            region: None,
+            role: None,
+            expires: None,
+            fault: None,
+            faults: Vec::new(),
+            asks: Vec::new(),
+            kept: Vec::new(),
+            remains: Vec::new(),
+            last_ready: None,
+            rebuilds: Vec::new(),
+            steps: Vec::new(),
+            outputs: Outputs::default(),
+        }
+    }
+
     /// Whether anything of it stands: it isn't gone, or something was kept. Where it stands it stays.
     pub fn stands(&self) -> bool {
         !self.state.is_gone() || !self.kept.is_empty()
@@ -135,6 +163,18 @@ impl EnvironmentState {
     }
 }
 
+/// The version of its spec that an environment was last ready with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReady {
+    /// The version of the spec's object.
+    pub version: String,
+    /// When the environment was ready with it.
+    pub at: Timestamp,
+    /// Whether a later run that didn't end well has changed something since.
+    #[serde(default)]
+    pub changed: bool,
+}
+
 /// How long a rebuild took, from its begin until the environment was verified: a team's time to recover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebuild {
@@ -154,11 +194,22 @@ pub struct RunFault {
     /// The state that failed, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// The address in the spec that the message is about, where known: `services.worker`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The line of the spec that this address is written on, from 1, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
     /// What was being done, to what, why it failed and what to do.
     pub message: String,
 }
 
 impl RunFault {
+    /// A fault of which only this is known.
+    pub fn new(error: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { error: error.into(), state: None, address: None, line: None, message: message.into() }
+    }
+
     /// Reads `$states.errorOutput`, or a failed execution's own error. A nested execution's fault is
     /// `States.TaskFailed`, with the child's description as its Cause; a Lambda's Cause is JSON with an
     /// `errorMessage`.
@@ -170,9 +221,9 @@ impl RunFault {
         match serde_json::from_str::<Value>(&cause) {
             Ok(inner) if inner.get("Error").is_some() => Self::caught(&inner),
             Ok(inner) if inner.get("errorMessage").is_some() => {
-                Self { error, state: None, message: text(&inner, "errorMessage").unwrap_or_default() }
+                Self::new(error, text(&inner, "errorMessage").unwrap_or_default())
             }
-            _ => Self { error, state: None, message: cause },
+            _ => Self::new(error, cause),
         }
     }
 }
@@ -235,23 +286,8 @@ mod tests {
             (Destroyed, None, false, false),
         ];
         let status = |state, version: &Option<String>| Status {
-            environment: "demo".to_owned(),
-            state,
-            at: Timestamp::UNIX_EPOCH,
-            run: "run".to_owned(),
             version: version.clone(),
-            region: None,
-            role: None,
-            begun: Timestamp::UNIX_EPOCH,
-            expires: None,
-            asks: Vec::new(),
-            kept: Vec::new(),
-            remains: Vec::new(),
-            rebuilds: Vec::new(),
-            fault: None,
-            faults: Vec::new(),
-            steps: Vec::new(),
-            outputs: Outputs::default(),
+            ..Status::new("demo", state, "run")
         };
         let current = version("2");
         for (state, of, applied, settled) in table {

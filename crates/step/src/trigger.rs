@@ -53,9 +53,9 @@ const FORMS: &str = r#"write {"environment": "demo"}, in it perhaps "action": "p
 impl Trigger {
     /// Reads an execution's input; the error says what to write instead.
     pub fn read(input: &Value) -> Result<Self, String> {
-        if let Some(key) = input.pointer("/detail/object/key").and_then(Value::as_str) {
+        if let Some(key) = object_key(input) {
             return Ok(Self {
-                environment: environment_of(key).ok_or_else(|| format!("{key} holds no spec"))?.to_owned(),
+                environment: environment_of(key).ok_or_else(|| format!("{key:?} holds no spec"))?.to_owned(),
                 action: Action::Apply,
                 by_hand: false,
                 swept: false,
@@ -67,10 +67,16 @@ impl Trigger {
         let swept = input["action"] == "sweep";
         let named = question.spec.as_ref().and_then(|spec| spec.get("name")).and_then(Value::as_str);
         let environment = question.environment.as_deref().or(named);
+        let environment =
+            environment.ok_or_else(|| format!("the execution's input names no environment; {FORMS}"))?;
+        if !is_environment(environment) {
+            return Err(format!("the execution's input: {environment:?} is no environment's name: {NAMES}"));
+        }
+        if question.spec.is_some() && (swept || question.action == Action::Expire) {
+            return Err(format!("the execution's input: this action takes no spec; {FORMS}"));
+        }
         Ok(Self {
-            environment: environment
-                .ok_or_else(|| format!("the execution's input names no environment; {FORMS}"))?
-                .to_owned(),
+            environment: environment.to_owned(),
             action: question.action,
             by_hand: !swept,
             swept,
@@ -79,10 +85,60 @@ impl Trigger {
     }
 }
 
+/// The key in an S3 event; none if the input is no such event.
+pub fn object_key(input: &Value) -> Option<&str> {
+    input.pointer("/detail/object/key").and_then(Value::as_str)
+}
+
+/// How an environment may be called, for messages.
+pub const NAMES: &str =
+    "a name has a-z, 0-9 and single hyphens, begins with a letter, and has at most 24 characters";
+
+/// Whether an environment may be called so: `^[a-z]([a-z0-9]|-[a-z0-9])*$`, and short enough.
+pub fn is_environment(name: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    name.len() <= spec::NAME_LIMIT
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.split('-').all(plain)
+}
+
+/// What an object under `environments/` is, by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held<'a> {
+    /// The spec of this environment.
+    Spec(&'a str),
+    /// Almost a spec: it has a spec's place and ending, but no environment can be called so.
+    Misnamed(&'a str),
+    /// Something else, such as a folder, a note or a backup.
+    Other,
+}
+
+impl<'a> Held<'a> {
+    /// What this key's object is.
+    pub fn by(key: &'a str) -> Self {
+        let name = key.strip_prefix("environments/").and_then(|rest| rest.rsplit_once('.'));
+        match name {
+            Some((name, "yaml" | "yml" | "json")) if is_environment(name) => Self::Spec(name),
+            Some((name, "yaml" | "yml" | "json")) if is_readable(name) => Self::Misnamed(name),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether a person can have meant this as a name.
+fn is_readable(name: &str) -> bool {
+    let readable = |letter: char| letter != '/' && !letter.is_control();
+    (1..=100).contains(&name.len()) && name.chars().all(readable)
+}
+
 /// The environment whose spec an object holds; none if it holds no spec.
 pub fn environment_of(key: &str) -> Option<&str> {
-    let (name, ending) = key.strip_prefix("environments/")?.rsplit_once('.')?;
-    (["yaml", "yml", "json"].contains(&ending) && !name.contains('/')).then_some(name)
+    match Held::by(key) {
+        Held::Spec(environment) => Some(environment),
+        Held::Misnamed(_) | Held::Other => None,
+    }
 }
 
 #[cfg(test)]
@@ -100,8 +156,50 @@ mod tests {
 
     #[test]
     fn other_objects_are_no_specs() {
-        for key in ["environments/demo.txt", "environments/old/demo.yaml", "status/demo.json"] {
+        let others = [
+            "environments/",
+            "environments/.yaml",
+            "environments/demo.txt",
+            "environments/demo.yaml.bak",
+            "environments/a\u{1}b.yaml",
+            "environments/old/demo.yaml",
+            "status/demo.json",
+        ];
+        for key in others {
+            assert_eq!(Held::by(key), Held::Other, "{key}");
             assert!(Trigger::read(&json!({ "detail": { "object": { "key": key } } })).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_spec_that_no_environment_can_be_called_after_is_told_from_other_objects() {
+        for name in ["UPPER", "a b", "1st", "a--b", "a-", "demo.old", "ümlaut", &"a".repeat(25)] {
+            assert_eq!(Held::by(&format!("environments/{name}.yml")), Held::Misnamed(name));
+        }
+        let longest = "a".repeat(24);
+        for name in ["a", "a1", "a-1", &longest] {
+            assert_eq!(Held::by(&format!("environments/{name}.json")), Held::Spec(name));
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_environment_can_have_is_refused_in_every_form() {
+        for input in [
+            json!({ "environment": "../demo" }),
+            json!({ "environment": "UPPER", "action": "rebuild" }),
+            json!({ "environment": "" }),
+            json!({ "spec": { "name": "a b" } }),
+        ] {
+            let message = Trigger::read(&input).unwrap_err();
+            assert!(message.contains("no environment's name: a name has a-z"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_action_of_the_control_plane_s_own_takes_no_spec() {
+        for action in ["sweep", "expire"] {
+            let input = json!({ "action": action, "spec": { "name": "demo" } });
+            assert!(Trigger::read(&input).unwrap_err().contains("takes no spec"), "{action}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! if a service follows such images.
 
 mod expiry;
+mod misnamed;
 mod push;
 mod source;
 
@@ -17,14 +18,13 @@ use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::Client as S3;
 use aws_sdk_sfn::Client as StepFunctions;
 use aws_sdk_sts::Client as Sts;
-use jiff::Timestamp;
 use lock::Locks;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{Faults, Spec, Then};
 use step::{
-    Asked, Doing, EnvironmentState, Error, Location, Push, Result, Run, Status, Trigger, assume, is_applied,
-    is_settled, read_if_there, status_key, write,
+    Asked, Doing, EnvironmentState, Error, Held, Location, Push, Result, Run, Status, Trigger, assume,
+    is_applied, is_settled, object_key, read_if_there, status_key, write,
 };
 
 use source::Source;
@@ -50,6 +50,15 @@ pub struct Verdict {
     pub run: Run,
     /// The services and jobs in their order.
     pub waves: Vec<Wave>,
+    /// Why there is nothing to do.
+    pub told: Option<String>,
+}
+
+impl Verdict {
+    /// Nothing is to be done, for this reason.
+    fn nothing(run: Run, told: String) -> Self {
+        Self { verdict: Way::Nothing, run, waves: Vec::new(), told: Some(told) }
+    }
 }
 
 /// The ways out of `accept`.
@@ -157,47 +166,51 @@ impl Accept {
     /// One pass.
     pub async fn handle(&self, question: Question, account: &str) -> Result<Verdict> {
         if let Some(push) = Push::read(&question.input) {
-            let environment = push::start(self, &push, &question.execution).await?.unwrap_or_default();
-            let run = self.run(&question.execution, &environment, account);
-            return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
+            let environment = push::start(self, &push, &question.execution).await?;
+            let told = match &environment {
+                Some(environment) => {
+                    format!("a service of {environment} follows the image: a run of it was started")
+                }
+                None => "no service follows the image".to_owned(),
+            };
+            let run = self.run(&question.execution, &environment.unwrap_or_default(), account);
+            return Ok(Verdict::nothing(run, told));
+        }
+        match object_key(&question.input).map(|key| (key, Held::by(key))) {
+            Some((key, Held::Other)) => {
+                let run = self.run(&question.execution, "", account);
+                return Ok(Verdict::nothing(run, format!("{key:?} holds no spec")));
+            }
+            Some((key, Held::Misnamed(name))) => {
+                let run = self.run(&question.execution, name, account);
+                let told = misnamed::tell(self, key, &run).await?;
+                return Ok(Verdict::nothing(run, told));
+            }
+            Some((_, Held::Spec(_))) | None => {}
         }
         let trigger = Trigger::read(&question.input).map_err(Error::InvalidSpec)?;
+        self.begin(&trigger, &question.execution, account).await
+    }
+
+    /// Begins what an environment is asked for.
+    async fn begin(&self, trigger: &Trigger, execution: &str, account: &str) -> Result<Verdict> {
         let environment = trigger.environment.as_str();
-        let source = source::find(self, &trigger).await?;
+        let mut source = source::find(self, trigger).await?;
         let status = self.status(environment).await?;
         let recorded = status.as_ref().filter(|status| status.stands());
-        let mut run = self.run(&question.execution, environment, account);
+        let mut run = self.run(execution, environment, account);
         run.version.clone_from(&source.version);
         run.region = recorded.and_then(|status| status.region.clone()).unwrap_or(run.region);
         if let Some(role) = recorded.and_then(|status| status.role.as_ref()) {
             build_with(&mut run, role);
         }
-
-        let done = if trigger.swept { is_settled } else { is_applied };
         let paused = recorded.is_some_and(|status| status.state == EnvironmentState::Paused);
-        let nothing = match trigger.action {
-            Asked::Apply => !trigger.by_hand && done(status.as_ref(), source.version.as_ref()),
-            // An environment that is gone, or paused, isn't built anew because its time has come.
-            Asked::Rebuild => source.text.is_none() || paused,
-            Asked::Pause => source.text.is_none(),
-            Asked::Plan | Asked::Expire => false,
-        };
-        if nothing {
-            return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
+        if let Some(told) = idle(trigger, &source, status.as_ref(), paused) {
+            return Ok(Verdict::nothing(run, told));
         }
-        let mut spec = match self.read(&source, environment, recorded) {
+        let mut spec = match self.read(&source, trigger, recorded) {
             Ok(spec) => spec,
-            Err(faults) if trigger.action == Asked::Plan => {
-                return Err(Error::InvalidSpec(faults.to_string()));
-            }
-            // A spec that is wrong says nothing of its time.
-            Err(_) if trigger.action == Asked::Expire => {
-                return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() });
-            }
-            Err(faults) => {
-                write(&self.s3, &self.bucket, &format!("{}faults.json", run.prefix()), &faults).await?;
-                return Ok(Verdict { verdict: Way::Rejected, run, waves: Vec::new() });
-            }
+            Err(faults) => return self.refuse(trigger, run, &faults).await,
         };
         if let Some(region) = &spec.region {
             run.region.clone_from(region);
@@ -209,48 +222,88 @@ impl Accept {
             // Where it can't be assumed nothing can be built, nor taken away: the environment isn't bound to it.
             self.elsewhere.assume(role, environment).await?;
         }
+        if let (Some(_), Some(Ok(text))) = (&trigger.spec, &source.text)
+            && trigger.action != Asked::Plan
+        {
+            source = source::store(self, environment, text).await?;
+            run.version.clone_from(&source.version);
+        }
         run.expires = expiry::moment(&spec, &source);
-        let way = match (trigger.action, &source.text) {
-            (Asked::Plan, _) => Way::Plan,
-            (Asked::Apply, Some(_)) => Way::Provision,
-            (Asked::Apply, None) => Way::Teardown,
-            (Asked::Rebuild, _) => Way::Rebuild,
-            (Asked::Pause, _) => {
-                run.paused = true;
-                Way::Provision
-            }
-            (Asked::Expire, text) => {
-                let held = self.locks().find(environment).await?;
-                let again = held.is_some_and(|held| held.execution == question.execution);
-                let end = expiry::end(&spec, run.expires, text.is_some(), paused);
-                run.paused = end == Some(Then::Pause);
-                match end {
-                    Some(Then::Destroy) => Way::Teardown,
-                    Some(Then::Pause) => Way::Provision,
-                    // An earlier pass took the lock: it isn't left without a run.
-                    None if again && text.is_some() => Way::Provision,
-                    None if again => Way::Teardown,
-                    None => return Ok(Verdict { verdict: Way::Nothing, run, waves: Vec::new() }),
-                }
-            }
+        let Some(way) = self.way(trigger, &source, &spec, &mut run, execution, paused).await? else {
+            return Ok(Verdict::nothing(run, "its time isn't over".to_owned()));
         };
         if way != Way::Plan {
-            if !self.locks().take(environment, &question.execution).await? {
-                return Ok(Verdict { verdict: Way::Held, run, waves: Vec::new() });
+            if let Some(holder) = self.locks().take(environment, execution).await? {
+                let told = format!(
+                    "another run works on {environment}: {holder}. When that ends, it begins the next run if a \
+                     newer spec is there"
+                );
+                return Ok(Verdict { verdict: Way::Held, ..Verdict::nothing(run, told) });
             }
             if way == Way::Teardown && source.text.is_some() {
                 source::delete(self, environment, source.version.as_ref()).await?;
                 spec = Spec::empty(environment);
                 (run.version, run.expires) = (None, None);
             }
-            self.begin(&run, way, status).await?;
+            self.record(&run, way, status).await?;
         }
         write(&self.s3, &self.bucket, &run.spec.key, &spec).await?;
         if way == Way::Rebuild {
             let key = format!("{}empty.json", run.prefix());
             write(&self.s3, &self.bucket, &key, &emptied(&spec)).await?;
         }
-        Ok(Verdict { verdict: way, waves: waves(&spec), run })
+        Ok(Verdict { verdict: way, waves: waves(&spec), run, told: None })
+    }
+
+    /// What becomes of a question about a spec that is wrong.
+    async fn refuse(&self, trigger: &Trigger, run: Run, faults: &Faults) -> Result<Verdict> {
+        match trigger.action {
+            Asked::Plan => Err(Error::InvalidSpec(faults.to_string())),
+            Asked::Expire => {
+                Ok(Verdict::nothing(run, "a spec that is wrong says nothing of its time".to_owned()))
+            }
+            Asked::Apply | Asked::Rebuild | Asked::Pause => {
+                write(&self.s3, &self.bucket, &format!("{}faults.json", run.prefix()), faults).await?;
+                Ok(Verdict { verdict: Way::Rejected, run, waves: Vec::new(), told: None })
+            }
+        }
+    }
+
+    /// Which way the machine goes with a spec that is right; none if the environment's time isn't over.
+    async fn way(
+        &self,
+        trigger: &Trigger,
+        source: &Source,
+        spec: &Spec,
+        run: &mut Run,
+        execution: &str,
+        paused: bool,
+    ) -> Result<Option<Way>> {
+        let there = source.text.is_some();
+        Ok(Some(match trigger.action {
+            Asked::Plan => Way::Plan,
+            Asked::Apply if there => Way::Provision,
+            Asked::Apply => Way::Teardown,
+            Asked::Rebuild => Way::Rebuild,
+            Asked::Pause => {
+                run.paused = true;
+                Way::Provision
+            }
+            Asked::Expire => {
+                let held = self.locks().find(&trigger.environment).await?;
+                let again = held.is_some_and(|held| held.execution == execution);
+                let end = expiry::end(spec, run.expires, there, paused);
+                run.paused = end == Some(Then::Pause);
+                match end {
+                    Some(Then::Destroy) => Way::Teardown,
+                    Some(Then::Pause) => Way::Provision,
+                    // An earlier pass took the lock: it isn't left without a run.
+                    None if again && there => Way::Provision,
+                    None if again => Way::Teardown,
+                    None => return Ok(None),
+                }
+            }
+        }))
     }
 
     fn locks(&self) -> Locks<'_> {
@@ -277,11 +330,16 @@ impl Accept {
     fn read(
         &self,
         source: &Source,
-        environment: &str,
+        trigger: &Trigger,
         recorded: Option<&Status>,
     ) -> std::result::Result<Spec, Faults> {
+        let environment = trigger.environment.as_str();
         let Some(text) = &source.text else { return Ok(Spec::empty(environment)) };
-        let spec = spec::parse(text, Some(environment))?;
+        let text = text.as_ref().map_err(Clone::clone)?;
+        let spec = match &trigger.spec {
+            Some(given) => spec::parse_given(given, Some(environment))?,
+            None => spec::parse(text, Some(environment))?,
+        };
         let mut faults = Vec::new();
         // One that was never accepted stands nowhere.
         if let Some(status) = recorded.filter(|status| status.region.is_some()) {
@@ -335,29 +393,23 @@ impl Accept {
     }
 
     /// Says that a run is under way, and in which region: later specs may not move it.
-    async fn begin(&self, run: &Run, way: Way, earlier: Option<Status>) -> Result<()> {
+    async fn record(&self, run: &Run, way: Way, earlier: Option<Status>) -> Result<()> {
+        let state = match way {
+            Way::Teardown => EnvironmentState::Destroying,
+            _ => EnvironmentState::Provisioning,
+        };
+        let begun = Status::new(&run.environment, state, &run.id);
+        let earlier = earlier.unwrap_or_else(|| begun.clone());
         let status = Status {
-            environment: run.environment.clone(),
-            state: if way == Way::Teardown {
-                EnvironmentState::Destroying
-            } else {
-                EnvironmentState::Provisioning
-            },
-            at: Timestamp::now(),
-            begun: Timestamp::now(),
-            run: run.id.clone(),
             version: run.version.clone(),
             region: Some(run.region.clone()),
             role: run.role.clone(),
             expires: run.expires,
-            fault: None,
-            faults: Vec::new(),
-            asks: Vec::new(),
-            kept: earlier.as_ref().map(|status| status.kept.clone()).unwrap_or_default(),
-            remains: Vec::new(),
-            rebuilds: earlier.as_ref().map(|status| status.rebuilds.clone()).unwrap_or_default(),
-            steps: Vec::new(),
-            outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
+            kept: earlier.kept,
+            last_ready: earlier.last_ready,
+            rebuilds: earlier.rebuilds,
+            outputs: earlier.outputs,
+            ..begun
         };
         write(&self.s3, &self.bucket, &status_key(&run.environment), &status).await?;
         self.tell(&status).await
@@ -375,6 +427,24 @@ impl Accept {
             0 => Ok(()),
             _ => Err(Error::Throttled("putting an event on the bus: it was not taken".to_owned())),
         }
+    }
+}
+
+/// Why there is nothing to do for an environment that stands as it is asked to; none if there is.
+fn idle(trigger: &Trigger, source: &Source, status: Option<&Status>, paused: bool) -> Option<String> {
+    let done = if trigger.swept { is_settled } else { is_applied };
+    let (name, there) = (&trigger.environment, source.text.is_some());
+    match trigger.action {
+        Asked::Apply if !trigger.by_hand && done(status, source.version.as_ref()) => {
+            Some(match &source.version {
+                Some(version) => format!("{name} has had its run of version {version}"),
+                None => format!("{name} is gone, or never was"),
+            })
+        }
+        // An environment that is gone, or paused, isn't built anew because its time has come.
+        Asked::Rebuild | Asked::Pause if !there => Some(format!("there is no spec of {name}")),
+        Asked::Rebuild if paused => Some(format!("{name} is paused, and isn't rebuilt before it is resumed")),
+        _ => None,
     }
 }
 

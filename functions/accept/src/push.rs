@@ -9,7 +9,8 @@ use aws_sdk_ecr::{
 use jiff::Timestamp;
 use serde_json::json;
 use step::{
-    CONTROL_PLANE, Doing, ENVIRONMENT, EnvironmentState, Owner, Push, Pushed, Result, pushed_key, write,
+    CONTROL_PLANE, Doing, ENVIRONMENT, EnvironmentState, Owner, Push, Pushed, Result, is_environment,
+    pushed_key, write,
 };
 
 use crate::{Accept, source};
@@ -19,8 +20,10 @@ use crate::{Accept, source};
 /// one finds the lock held, and whoever holds it starts the next.
 pub(crate) async fn start(accept: &Accept, push: &Push, execution: &str) -> Result<Option<String>> {
     let tags = tags(accept, push, execution).await?;
-    let Some(environment) = tags.get(ENVIRONMENT).filter(|_| tags.get(CONTROL_PLANE) == Some(&accept.bucket))
-    else {
+    let is_ours = |environment: &&String| {
+        tags.get(CONTROL_PLANE) == Some(&accept.bucket) && is_environment(environment)
+    };
+    let Some(environment) = tags.get(ENVIRONMENT).filter(is_ours) else {
         return Ok(None);
     };
     let owner = Owner { environment: environment.clone(), control_plane: accept.bucket.clone() };
@@ -71,7 +74,7 @@ async fn tags(accept: &Accept, push: &Push, execution: &str) -> Result<BTreeMap<
 
 /// Whether a service of the current spec follows such images. A spec that is wrong follows none.
 async fn follows(accept: &Accept, environment: &str, repository: &str, tag: &str) -> Result<bool> {
-    let Some(text) = source::current(accept, environment).await?.text else { return Ok(false) };
+    let Some(Ok(text)) = source::current(accept, environment).await?.text else { return Ok(false) };
     let Ok(spec) = spec::parse(&text, Some(environment)) else { return Ok(false) };
     let mut followed = spec.services.values().filter_map(|service| service.image.followed());
     Ok(!tag.is_empty()

@@ -2,30 +2,32 @@
 
 use aws_sdk_s3::{operation::get_object::GetObjectOutput, primitives::DateTime};
 use jiff::Timestamp;
-use step::{Asked, Doing, Error, Result, Trigger, spec_keys};
+use spec::{Fault, Faults, SIZE_LIMIT};
+use step::{Asked, Doing, Error, Result, Trigger, spec_keys, spec_version};
 
 use crate::Accept;
 
-/// What the bucket holds for an environment.
+/// What the bucket holds for an environment, or what came with the question.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// The current spec; none if there is no object.
-    pub text: Option<String>,
-    /// Its version.
+    /// The current spec, or why it can't be read; none if there is no object.
+    pub text: Option<std::result::Result<String, Faults>>,
+    /// Its version; of a spec that came with the question, the version of the one it takes the place of.
     pub version: Option<String>,
-    /// When that was uploaded; for a spec that is only asked about, now.
+    /// When it was uploaded; for a spec that came with the question, now.
     pub uploaded: Option<Timestamp>,
 }
 
-/// Looks at the bucket. A spec that came with the question is put there first, unless it is only
-/// asked about.
+/// The spec that is meant: the one that came with the question, or the one in the bucket. Nothing is stored before it
+/// is known to be right.
 pub(crate) async fn find(accept: &Accept, trigger: &Trigger) -> Result<Source> {
-    let Some(given) = &trigger.spec else { return current(accept, &trigger.environment).await };
-    let text = given.to_string();
-    if trigger.action == Asked::Plan {
-        return Ok(Source { text: Some(text), version: None, uploaded: Some(Timestamp::now()) });
-    }
-    store(accept, &trigger.environment, &text).await
+    let environment = &trigger.environment;
+    let Some(given) = &trigger.spec else { return current(accept, environment).await };
+    let version = match trigger.action {
+        Asked::Plan => None,
+        _ => spec_version(&accept.s3, &accept.bucket, &spec_keys(environment)).await?,
+    };
+    Ok(Source { text: Some(Ok(given.to_string())), version, uploaded: Some(Timestamp::now()) })
 }
 
 pub(crate) async fn current(accept: &Accept, environment: &str) -> Result<Source> {
@@ -36,9 +38,7 @@ pub(crate) async fn current(accept: &Accept, environment: &str) -> Result<Source
         let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { continue };
         let version = object.version_id().map(str::to_owned);
         let uploaded = uploaded(&object);
-        let bytes =
-            object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
-        let text = String::from_utf8_lossy(&bytes.into_bytes()).into_owned();
+        let text = read(object, what).await?;
         sources.push((key, Source { text: Some(text), version, uploaded }));
     }
     match sources.len() {
@@ -53,11 +53,26 @@ pub(crate) async fn current(accept: &Accept, environment: &str) -> Result<Source
     }
 }
 
-/// Puts a spec under `environments/`, where the current one lies if there is one. One that says
-/// nothing new is not put again.
-async fn store(accept: &Accept, environment: &str, text: &str) -> Result<Source> {
+/// An object's text. One that is too large for a spec isn't read.
+async fn read(
+    object: GetObjectOutput,
+    what: impl Fn() -> String,
+) -> Result<std::result::Result<String, Faults>> {
+    let length = object.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    if length > SIZE_LIMIT {
+        let message = format!("a spec has at most {SIZE_LIMIT} bytes (1 MiB), and this one has {length}");
+        return Ok(Err(Faults(vec![Fault { line: 1, column: 1, path: "spec".to_owned(), message }])));
+    }
+    let bytes =
+        object.body.collect().await.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
+    Ok(spec::text(&bytes.to_vec()).map(str::to_owned))
+}
+
+/// Puts a spec that came with the question under `environments/`, where the current one lies if there is one. One
+/// that says nothing new is not put again.
+pub(crate) async fn store(accept: &Accept, environment: &str, text: &str) -> Result<Source> {
     let found = current(accept, environment).await?;
-    if found.text.as_deref() == Some(text) {
+    if matches!(&found.text, Some(Ok(found)) if found == text) {
         return Ok(found);
     }
     let mut target = format!("environments/{environment}.json");

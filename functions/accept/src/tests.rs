@@ -13,6 +13,7 @@ use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
 use aws_sdk_sts::operation::assume_role::{AssumeRoleError, AssumeRoleOutput};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
@@ -138,6 +139,128 @@ async fn a_bad_spec_writes_nothing_but_its_faults() {
     ];
     let verdict = ask(upload(), &rules, &[]).await.expect("a verdict");
     assert_eq!((verdict.verdict, faults.num_calls()), (Way::Rejected, 1));
+}
+
+fn sent(spec: &str) -> Value {
+    json!({ "spec": serde_json::from_str::<Value>(spec).expect("JSON") })
+}
+
+/// The version that lies in the bucket.
+fn head() -> [Rule; 2] {
+    [
+        mock!(S3::head_object)
+            .match_requests(|request| request.key() == Some("environments/demo.yaml"))
+            .then_output(|| HeadObjectOutput::builder().version_id("2").build()),
+        mock!(S3::head_object).then_error(|| {
+            HeadObjectError::generic(aws_sdk_s3::error::ErrorMetadata::builder().code("NotFound").build())
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn a_bad_spec_that_comes_with_the_question_does_not_overwrite_the_good_one() {
+    let bad = sent(r#"{ "apiVersion": "plinth/v1", "name": "demo", "clutser": {} }"#);
+    let (stored, faults) = (puts("environments/"), puts("runs/demo/run/faults.json"));
+    let [found, no_other] = head();
+    let rules = [&found, &no_other, &object("environments/demo.yaml", SPEC), &absent(), &stored, &faults];
+    let verdict = ask(bad, &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, verdict.run.version.as_deref()), (Way::Rejected, Some("2")));
+    assert_eq!([stored.num_calls(), faults.num_calls()], [0, 1]);
+}
+
+#[tokio::test]
+async fn a_good_spec_that_comes_with_the_question_is_stored_before_the_lock_is_taken() {
+    let spec = r#"{ "apiVersion": "plinth/v1", "name": "demo", "cluster": { "capacity": "fargate-spot" } }"#;
+    let (stored, [lost, lock], [found, no_other]) = (puts("environments/demo.yaml"), held(), head());
+    let rules =
+        [&found, &no_other, &object("environments/demo.yaml", SPEC), &stored, &lost, &lock, &absent()];
+    let running = execution(ExecutionStatus::Running);
+    let verdict = ask(sent(spec), &rules, &[&running]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, stored.num_calls()), (Way::Held, 1));
+    assert_eq!(
+        verdict.told.as_deref(),
+        Some(
+            "another run works on demo: other. When that ends, it begins the next run if a newer spec is there"
+        )
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_is_no_spec_ends_as_nothing() {
+    let keys =
+        ["environments/", "environments/.yaml", "environments/demo.yaml.bak", "environments/team/demo.yaml"];
+    for key in keys {
+        let input = json!({ "detail": { "object": { "key": key } } });
+        let verdict = ask(input, &[], &[]).await.expect("a verdict");
+        assert_eq!((verdict.verdict, verdict.told), (Way::Nothing, Some(format!("{key:?} holds no spec"))));
+    }
+}
+
+#[tokio::test]
+async fn a_spec_under_a_name_that_no_environment_can_have_is_rejected_for_as_long_as_it_is_there() {
+    let told = |state: &'static str, said: &'static str| {
+        mock!(S3::put_object)
+            .match_requests(move |request| {
+                let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+                request.key() == Some("status/UPPER.json")
+                    && body.contains(&format!(r#""state":"{state}""#))
+                    && body.contains(said)
+            })
+            .then_output(|| PutObjectOutput::builder().build())
+    };
+    let input = json!({ "detail": { "object": { "key": "environments/UPPER.yml" } } });
+    let there = mock!(S3::head_object)
+        .match_requests(|request| request.key() == Some("environments/UPPER.yml"))
+        .then_output(|| HeadObjectOutput::builder().version_id("1").build());
+    let [_, no_other] = head();
+    let rejected = told("rejected", "under another name, such as upper");
+    let verdict =
+        ask(input.clone(), &[&there, &no_other, &absent(), &rejected], &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, rejected.num_calls()), (Way::Nothing, 1));
+
+    let status =
+        r#"{ "environment": "UPPER", "state": "rejected", "at": "2026-01-01T00:00:00Z", "run": "a" }"#;
+    let gone = told("destroyed", "");
+    let rules = [&no_other, &object("status/UPPER.json", status), &gone];
+    let verdict = ask(input.clone(), &rules, &[]).await.expect("a verdict");
+    assert_eq!((verdict.verdict, gone.num_calls()), (Way::Nothing, 1));
+
+    let verdict = ask(input, &[&no_other, &absent()], &[]).await.expect("a verdict");
+    assert_eq!(verdict.told.as_deref(), Some("environments/UPPER.yml is gone"));
+}
+
+#[tokio::test]
+async fn a_name_that_no_environment_can_have_is_refused_before_anything_is_read() {
+    for input in [json!({ "environment": "../demo" }), json!({ "spec": { "name": "a b" } })] {
+        assert_eq!(ask(input, &[], &[]).await.unwrap_err().kind(), "InvalidSpec");
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_too_large_for_a_spec_or_no_text_is_rejected() {
+    let of = |length: i64, body: &'static [u8]| {
+        mock!(S3::get_object)
+            .match_requests(|request| request.key() == Some("environments/demo.yaml"))
+            .then_output(move || {
+                let body = ByteStream::from_static(body);
+                GetObjectOutput::builder().body(body).content_length(length).version_id("2").build()
+            })
+    };
+    for (object, told) in [
+        // Were it read, it would be a good spec.
+        (of(300_000_000, SPEC.as_bytes()), "and this one has 300000000"),
+        (of(20, b"name: J\xfcrgen\n"), "1:8: spec: the byte 0xfc isn't UTF-8"),
+    ] {
+        let faults = mock!(S3::put_object)
+            .match_requests(move |request| {
+                let faults: Faults =
+                    serde_json::from_slice(request.body().bytes().unwrap_or_default()).expect("faults");
+                request.key() == Some("runs/demo/run/faults.json") && faults.to_string().contains(told)
+            })
+            .then_output(|| PutObjectOutput::builder().build());
+        let verdict = ask(upload(), &[&object, &absent(), &faults], &[]).await.expect("a verdict");
+        assert_eq!((verdict.verdict, faults.num_calls()), (Way::Rejected, 1));
+    }
 }
 
 #[tokio::test]

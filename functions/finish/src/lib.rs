@@ -3,6 +3,8 @@
 //! It runs as the last state of the machine, on a caught fault, and from a rule on executions that
 //! `FAILED`, `TIMED_OUT` or were `ABORTED`, since no Catch sees those. Doing it twice is doing it once.
 
+mod address;
+
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use aws_sdk_eventbridge::{Client as Events, types::PutEventsRequestEntry};
 use aws_sdk_s3::{Client as S3, error::ProvideErrorMetadata};
@@ -13,13 +15,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Faults;
 use step::{
-    Action, Asked, Asks, Doing, EnvironmentState, Error, Operation, Outputs, Progress, Pushed, Rebuild,
-    Result, Run, RunFault, Status, Trigger, asks_prefix, is_applied, pushed_key, read_if_there, spec_keys,
-    spec_version, status_key, write,
+    Action, Asked, Asks, Doing, EnvironmentState, Error, LastReady, Operation, Outputs, Progress, Pushed,
+    Rebuild, Result, Run, RunFault, Status, Trigger, asks_prefix, is_applied, is_environment, list,
+    pushed_key, read_if_there, spec_keys, spec_version, status_key, write,
 };
 
 /// How often writing what people are asked for is tried, where others write the status too.
 const ATTEMPTS: usize = 5;
+
+/// How many characters of a spec's faults an execution answers: its output has a limit.
+const TOLD: usize = 20_000;
 
 /// How many of the latest rebuilds a status tells of.
 const REBUILDS: usize = 20;
@@ -57,11 +62,20 @@ struct Detail {
     cause: Option<String>,
 }
 
-/// What the machine is answered.
+/// What the machine is answered: its execution's output. An execution whose environment is `failed` or `leaked` fails,
+/// since a person must look at it; every other ends well, also one that was refused or gave way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finished {
-    /// How the environment stands.
+    /// How the environment stands; none after a plan.
     pub state: Option<EnvironmentState>,
+    /// Why the run, or the plan, didn't do what it was asked for.
+    pub fault: Option<RunFault>,
+}
+
+impl Finished {
+    fn new(state: Option<EnvironmentState>) -> Self {
+        Self { state, fault: None }
+    }
 }
 
 /// What `finish` needs of its surroundings.
@@ -90,7 +104,7 @@ impl Finish {
         }
         let ended = serde_json::from_value(input)
             .map_err(|error| Error::Failed(format!("reading the machine's input: {error}")))?;
-        self.ended(ended).await
+        Box::pin(self.ended(ended)).await
     }
 
     /// A step that asks people to do something, or whose wish was fulfilled: the status of a run that is
@@ -98,22 +112,25 @@ impl Finish {
     /// writer of the status has the bucket looked at again.
     async fn asked(&self, key: &str) -> Result<Finished> {
         let environment = key.split('/').nth(1).unwrap_or_default();
+        if !is_environment(environment) {
+            return Ok(Finished::new(None));
+        }
         for _ in 0..ATTEMPTS {
             let Some((earlier, tag)) = self.status(environment).await? else {
-                return Ok(Finished { state: None });
+                return Ok(Finished::new(None));
             };
             let asks = self.asks(environment, &earlier.run).await?;
             let is_waiting =
                 matches!(earlier.state, EnvironmentState::Provisioning | EnvironmentState::Waiting);
             if !is_waiting || asks == earlier.asks {
-                return Ok(Finished { state: Some(earlier.state) });
+                return Ok(Finished::new(Some(earlier.state)));
             }
             let state =
                 if asks.is_empty() { EnvironmentState::Provisioning } else { EnvironmentState::Waiting };
             let status = Status { state, at: Timestamp::now(), asks, ..earlier };
             if self.replace(&status, tag).await? {
                 self.tell(&status).await?;
-                return Ok(Finished { state: Some(state) });
+                return Ok(Finished::new(Some(state)));
             }
         }
         Err(Error::Throttled(format!("writing the status of {environment}: others keep writing it")))
@@ -151,7 +168,7 @@ impl Finish {
     /// What the steps of a run ask for, step by step.
     async fn asks(&self, environment: &str, run: &str) -> Result<Vec<String>> {
         let mut all = Vec::new();
-        for key in self.keys(&asks_prefix(environment)).await? {
+        for key in list(&self.s3, &self.bucket, &asks_prefix(environment)).await? {
             let asks: Option<Asks> = self.json(&key).await?;
             let asks = asks.filter(|asks| asks.run == run).map(|asks| asks.asks).unwrap_or_default();
             // Steps that run side by side may ask for the same.
@@ -164,11 +181,11 @@ impl Finish {
     /// to clear up.
     async fn ended_by_itself(&self, execution: Detail) -> Result<Finished> {
         let input: Value = serde_json::from_str(&execution.input).unwrap_or_default();
-        let Ok(trigger) = Trigger::read(&input) else { return Ok(Finished { state: None }) };
+        let Ok(trigger) = Trigger::read(&input) else { return Ok(Finished::new(None)) };
         let environment = trigger.environment;
         let held = self.locks().find(&environment).await?;
         if held.is_none_or(|held| held.execution != execution.execution_arn) {
-            return Ok(Finished { state: None });
+            return Ok(Finished::new(None));
         }
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
         let message = execution.cause.unwrap_or_else(|| {
@@ -177,7 +194,7 @@ impl Finish {
                 execution.status.to_lowercase().replace('_', " ")
             )
         });
-        let fault = RunFault { error: execution.error.unwrap_or(execution.status), state: None, message };
+        let fault = RunFault::new(execution.error.unwrap_or(execution.status), message);
         if let Some(earlier) = earlier {
             let steps = self.steps(&format!("runs/{environment}/{}/", earlier.run)).await?;
             let status = Status {
@@ -185,6 +202,7 @@ impl Finish {
                 at: Timestamp::now(),
                 fault: Some(fault),
                 asks: Vec::new(),
+                last_ready: last_ready(&earlier, &steps),
                 steps,
                 ..earlier
             };
@@ -193,35 +211,48 @@ impl Finish {
         } else {
             self.free(&execution.execution_arn, &environment, None, None).await?;
         }
-        Ok(Finished { state: Some(EnvironmentState::Failed) })
+        Ok(Finished::new(Some(EnvironmentState::Failed)))
     }
 
     /// A run that the machine brought to its end.
     async fn ended(&self, ended: Ended) -> Result<Finished> {
         let fault = ended.fault.as_ref().map(RunFault::caught);
-        let asked = Trigger::read(&ended.input).map(|trigger| trigger.action);
-        if asked == Ok(Asked::Plan) {
+        let trigger = Trigger::read(&ended.input);
+        let asked = trigger.as_ref().map(|trigger| trigger.action).ok();
+        if asked == Some(Asked::Plan) {
             // Who asks for a plan reads the execution: the environment stands as it stood.
-            return Ok(Finished { state: None });
+            let fault = match (fault, &ended.run) {
+                (Some(fault), Some(run)) => {
+                    Some(self.explained(fault, run, &self.steps(&run.prefix()).await?).await?)
+                }
+                (fault, _) => fault,
+            };
+            return Ok(Finished { state: None, fault });
         }
         let Some(run) = ended.run else { return self.not_begun(&ended.input, &ended.execution, fault).await };
         let rejected = ended.verdict.as_deref() == Some("rejected");
+        let faults: Option<Faults> =
+            if rejected { self.json(&format!("{}faults.json", run.prefix())).await? } else { None };
+        if rejected && trigger.is_ok_and(|trigger| trigger.spec.is_some()) {
+            // It was stored nowhere: who sent it reads the execution, and the environment stands as it stood.
+            let told = faults.map(|faults| faults.to_string()).unwrap_or_default();
+            let fault = Some(RunFault::new("InvalidSpec", told.chars().take(TOLD).collect::<String>()));
+            return Ok(Finished { state: Some(EnvironmentState::Rejected), fault });
+        }
         if rejected && self.version(&run.environment).await? != run.version {
             // A rejected run works without the lock: how a newer spec fares isn't its to overwrite.
             self.free(&ended.execution, &run.environment, run.version.as_ref(), None).await?;
-            return Ok(Finished { state: Some(EnvironmentState::Superseded) });
+            return Ok(Finished::new(Some(EnvironmentState::Superseded)));
         }
         let steps = self.steps(&run.prefix()).await?;
-        let faults: Option<Faults> =
-            if rejected { self.json(&format!("{}faults.json", run.prefix())).await? } else { None };
         let remains = named(&steps, Operation::Plan, Action::Delete);
         let state = match (&fault, ended.verdict.as_deref()) {
             (Some(fault), _) if fault.error == "Superseded" => EnvironmentState::Superseded,
-            (Some(fault), _) if fault.error == "InvalidSpec" => EnvironmentState::Rejected,
+            (Some(fault), _) if fault.error == "InvalidSpec" && !wrote(&steps) => EnvironmentState::Rejected,
             (Some(_), _) => EnvironmentState::Failed,
             (None, Some("rejected")) => EnvironmentState::Rejected,
             (None, Some("teardown")) if !remains.is_empty() => EnvironmentState::Leaked,
-            (None, Some("teardown")) if asked == Ok(Asked::Expire) => EnvironmentState::Expired,
+            (None, Some("teardown")) if asked == Some(Asked::Expire) => EnvironmentState::Expired,
             (None, Some("teardown")) => EnvironmentState::Destroyed,
             (None, _) if run.paused => EnvironmentState::Paused,
             (None, _) => EnvironmentState::Ready,
@@ -244,76 +275,114 @@ impl Finish {
         // A rejected spec has no place of its own: the environment stays where it was accepted.
         let (region, role) =
             if rejected { place(earlier.as_ref()) } else { (Some(run.region.clone()), run.role.clone()) };
+        let new = Status::new(&run.environment, state, &run.id);
+        let last_ready = match (state, &run.version) {
+            (EnvironmentState::Ready | EnvironmentState::Paused, Some(version)) => {
+                Some(LastReady { version: version.clone(), at: new.at, changed: false })
+            }
+            _ if state.is_gone() => None,
+            _ => earlier.as_ref().and_then(|earlier| last_ready(earlier, &steps)),
+        };
+        let fault = match (state, fault) {
+            (EnvironmentState::Leaked, _) => Some(leaked(&remains)),
+            (_, Some(fault)) => Some(self.explained(fault, &run, &steps).await?),
+            (_, None) => None,
+        };
         let status = Status {
-            environment: run.environment.clone(),
-            state,
-            at: Timestamp::now(),
-            run: run.id.clone(),
             version: run.version.clone(),
             region,
             role,
             expires: run.expires,
-            begun: begun.unwrap_or_else(Timestamp::now),
-            fault: match state {
-                EnvironmentState::Leaked => Some(leaked(&remains)),
-                _ => fault.map(|fault| with_state(fault, &steps)),
-            },
-            asks: Vec::new(),
+            begun: begun.unwrap_or(new.begun),
+            fault,
             kept: named(&steps, Operation::Prune, Action::Keep),
             remains: if state == EnvironmentState::Leaked { remains } else { Vec::new() },
+            last_ready,
             rebuilds,
             faults: faults.map(|faults| faults.0).unwrap_or_default(),
             steps,
             outputs,
+            ..new
         };
         self.settle(&status).await?;
         self.free(&ended.execution, &run.environment, status.version.as_ref(), Some(&status)).await?;
-        Ok(Finished { state: Some(state) })
+        Ok(Finished { state: Some(state), fault: status.fault })
     }
 
     /// A run that `accept` refused or could not begin.
     async fn not_begun(&self, input: &Value, execution: &str, fault: Option<RunFault>) -> Result<Finished> {
-        let Ok(trigger) = Trigger::read(input) else { return Ok(Finished { state: None }) };
-        let (environment, by_hand) = (trigger.environment, trigger.by_hand);
         let state = match &fault {
             Some(fault) if fault.error == "InvalidSpec" => EnvironmentState::Rejected,
             _ => EnvironmentState::Failed,
         };
+        let Ok(trigger) = Trigger::read(input) else { return Ok(Finished { state: Some(state), fault }) };
+        let (environment, by_hand) = (trigger.environment, trigger.by_hand);
         let earlier: Option<Status> = self.json(&status_key(&environment)).await?;
         let id = execution.rsplit(':').next().unwrap_or_default();
         // Where `accept` came to begin the run, it wrote down the version.
-        let version = match earlier.as_ref().filter(|status| status.run == id) {
+        let begun = earlier.as_ref().filter(|status| status.run == id);
+        let version = match begun {
             Some(begun) => begun.version.clone(),
             None => self.version(&environment).await?,
         };
         if !by_hand && is_applied(earlier.as_ref(), version.as_ref()) {
             // It came to nothing, and nothing was owed.
             self.free(execution, &environment, version.as_ref(), earlier.as_ref()).await?;
-            return Ok(Finished { state: earlier.map(|status| status.state) });
+            return Ok(Finished { state: earlier.map(|status| status.state), fault });
+        }
+        if begun.is_none() && trigger.spec.is_some() && earlier.is_some() {
+            // The spec that came with the question wasn't carried out: the environment stands as it stood.
+            self.free(execution, &environment, version.as_ref(), earlier.as_ref()).await?;
+            return Ok(Finished { state: Some(state), fault });
         }
         let (region, role) = place(earlier.as_ref());
+        let new = Status::new(&environment, state, id);
+        let earlier = earlier.unwrap_or_else(|| new.clone());
         let status = Status {
-            environment: environment.clone(),
-            state,
-            at: Timestamp::now(),
-            run: id.to_owned(),
             version,
             region,
             role,
-            begun: Timestamp::now(),
-            expires: earlier.as_ref().and_then(|status| status.expires),
+            expires: earlier.expires,
             fault,
-            faults: Vec::new(),
-            asks: Vec::new(),
-            kept: earlier.as_ref().map(|status| status.kept.clone()).unwrap_or_default(),
-            remains: earlier.as_ref().map(|status| status.remains.clone()).unwrap_or_default(),
-            rebuilds: earlier.as_ref().map(|status| status.rebuilds.clone()).unwrap_or_default(),
-            steps: Vec::new(),
-            outputs: earlier.map(|status| status.outputs).unwrap_or_default(),
+            kept: earlier.kept,
+            remains: earlier.remains,
+            last_ready: earlier.last_ready,
+            rebuilds: earlier.rebuilds,
+            outputs: earlier.outputs,
+            ..new
         };
         self.settle(&status).await?;
         self.free(execution, &environment, status.version.as_ref(), Some(&status)).await?;
-        Ok(Finished { state: Some(state) })
+        Ok(Finished { state: Some(state), fault: status.fault })
+    }
+
+    /// The fault with the state it came from, and the address it is about with its line, where they are known.
+    async fn explained(&self, fault: RunFault, run: &Run, steps: &[Progress]) -> Result<RunFault> {
+        let fault = with_state(fault, steps);
+        let spec: Option<Value> = self.json(&run.spec.key).await?;
+        let address = spec.and_then(|spec| address::find(&fault.message, fault.state.as_deref(), &spec));
+        let line = match &address {
+            Some(address) => {
+                self.text(run).await?.map(|text| spec::fault_at(&text, address, String::new()).line)
+            }
+            None => None,
+        };
+        Ok(RunFault { address, line, ..fault })
+    }
+
+    /// The text of the spec that a run carries out; none if another lies there by now.
+    async fn text(&self, run: &Run) -> Result<Option<String>> {
+        for key in spec_keys(&run.environment) {
+            let object = self.s3.get_object().bucket(&self.bucket).key(&key).send().await;
+            let what = || format!("reading s3://{}/{key}", self.bucket);
+            let Some(object) = object.unless_absent(&["NoSuchKey"], what)? else { continue };
+            if object.version_id() == run.version.as_deref() {
+                let read = object.body.collect().await;
+                let bytes = read.map_err(|error| Error::Throttled(format!("{}: {error}", what())))?;
+                return Ok(String::from_utf8(bytes.to_vec()).ok());
+            }
+        }
+        Ok(None)
     }
 
     /// Writes the status of a run that is over, and tells the world.
@@ -389,20 +458,11 @@ impl Finish {
     /// How far each step of a run came, in the order they began.
     async fn steps(&self, prefix: &str) -> Result<Vec<Progress>> {
         let mut steps = Vec::new();
-        for key in self.keys(&format!("{prefix}steps/")).await? {
+        for key in list(&self.s3, &self.bucket, &format!("{prefix}steps/")).await? {
             steps.extend(self.json::<Progress>(&key).await?);
         }
         steps.sort_by_key(|progress| progress.since);
         Ok(steps)
-    }
-
-    /// The keys that begin so.
-    async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
-        let pages = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
-        let pages: std::result::Result<Vec<_>, _> = pages.collect().await;
-        let pages = pages.doing(|| format!("listing s3://{}/{prefix}", self.bucket))?;
-        let objects = pages.into_iter().flat_map(|page| page.contents.unwrap_or_default());
-        Ok(objects.filter_map(|object| object.key).collect())
     }
 
     async fn json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
@@ -427,20 +487,28 @@ fn rebuild(run: &Run, begun: Timestamp) -> Rebuild {
 
 /// What is wrong with an environment of which something is left.
 fn leaked(remains: &[String]) -> RunFault {
-    RunFault {
-        error: "Leaked".to_owned(),
-        state: None,
-        message: format!(
-            "still there after all was deleted: {}; start the run again, which deletes what it finds",
-            remains.join(", ")
-        ),
-    }
+    let message = format!(
+        "still there after all was deleted: {}; start the run again, which deletes what it finds",
+        remains.join(", ")
+    );
+    RunFault::new("Leaked", message)
 }
 
 /// The fault with the state it came from: the step that failed with it.
 fn with_state(fault: RunFault, steps: &[Progress]) -> RunFault {
     let failed = steps.iter().find(|progress| progress.error.as_ref() == Some(&fault.error));
     RunFault { state: failed.map(|progress| progress.state.clone()), ..fault }
+}
+
+/// Whether a run came as far as to change anything.
+fn wrote(steps: &[Progress]) -> bool {
+    steps.iter().any(|progress| progress.operation != Operation::Plan)
+}
+
+/// What an environment was last ready with, after a run with these steps that didn't end well.
+fn last_ready(earlier: &Status, steps: &[Progress]) -> Option<LastReady> {
+    let last = earlier.last_ready.clone()?;
+    Some(LastReady { changed: last.changed || wrote(steps), ..last })
 }
 
 /// The region and the role that an environment is bound to; one of which nothing stands is bound to none.

@@ -9,6 +9,7 @@ use aws_sdk_s3::{
         put_object::PutObjectOutput,
     },
     primitives::{ByteStream, DateTime},
+    types::Object,
 };
 use aws_sdk_sfn::operation::start_execution::StartExecutionOutput;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -27,6 +28,8 @@ struct World {
     version: Option<&'static str>,
     /// When an image was pushed.
     pushed: Option<&'static str>,
+    /// What else lies in the bucket: keys, and texts of version 1.
+    objects: Vec<(&'static str, &'static str)>,
     put: Rule,
     freed: Rule,
     told: Rule,
@@ -40,6 +43,7 @@ impl World {
             lock,
             version,
             pushed: None,
+            objects: Vec::new(),
             put: mock!(S3::put_object)
                 .match_requests(move |request| {
                     let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
@@ -109,7 +113,21 @@ impl World {
                 GetObjectOutput::builder().body(body.into()).build()
             });
         let nothing = mock!(S3::get_object).then_error(move || GetObjectError::generic(absent()));
-        let steps = mock!(S3::list_objects_v2).then_output(|| ListObjectsV2Output::builder().build());
+        let keys: Vec<&str> = self.objects.iter().map(|(key, _)| *key).collect();
+        let steps = mock!(S3::list_objects_v2).then_compute_output(move |request| {
+            let listed = keys.iter().filter(|key| key.starts_with(request.prefix().unwrap_or_default()));
+            let listed = listed.map(|key| Object::builder().key(*key).build()).collect();
+            ListObjectsV2Output::builder().set_contents(Some(listed)).build()
+        });
+        let objects = self.objects.iter().copied().map(|(key, text)| {
+            mock!(S3::get_object).match_requests(move |request| request.key() == Some(key)).then_output(
+                move || {
+                    let body = ByteStream::from_static(text.as_bytes());
+                    GetObjectOutput::builder().body(body).version_id("1").build()
+                },
+            )
+        });
+        let objects: Vec<Rule> = objects.collect();
         let head = match version {
             Some(version) => mock!(S3::head_object)
                 .match_requests(|request| request.key() == Some("environments/demo.yaml"))
@@ -118,6 +136,7 @@ impl World {
         };
         let no_head = mock!(S3::head_object).then_error(move || HeadObjectError::generic(absent()));
         let s3 = [&locked, &status, &image, &nothing, &steps, &head, &no_head, &self.put, &self.freed];
+        let s3: Vec<&Rule> = objects.iter().chain(s3).collect();
         let finish = Finish {
             s3: mock_client!(aws_sdk_s3, RuleMode::MatchAny, &s3),
             sfn: mock_client!(aws_sdk_sfn, RuleMode::MatchAny, [&self.started]),
@@ -286,6 +305,87 @@ async fn a_plan_leaves_the_status_and_the_lock_alone() {
     input["input"] = json!({ "action": "plan", "spec": { "name": "demo" } });
     assert_eq!(world.handle(input).await.expect("an answer").state, None);
     assert_eq!(world.calls(), [0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_plan_that_was_refused_is_answered_with_the_reason() {
+    let world = World::new(MINE, Some("1"), "ready");
+    let mut input = ended("plan", None, Some(&fault("InvalidSpec")));
+    input["input"] = json!({ "action": "plan", "spec": { "name": "demo" } });
+    let finished = world.handle(input).await.expect("an answer");
+    assert_eq!((finished.state, world.calls()), (None, [0, 0, 0, 0]));
+    let fault = finished.fault.expect("a fault");
+    assert_eq!((fault.error.as_str(), fault.message.as_str()), ("InvalidSpec", "because"));
+}
+
+#[tokio::test]
+async fn a_bad_spec_that_came_with_the_question_is_answered_and_leaves_the_status_alone() {
+    let mut world = World::new(OTHERS, Some("1"), "ready");
+    let faults = r#"[{ "line": 1, "column": 9, "path": "clutser", "message": "no such field" }]"#;
+    world.objects = vec![("runs/demo/run/faults.json", faults)];
+    let mut input = ended("rejected", Some("1"), None);
+    input["input"] = json!({ "spec": { "name": "demo" } });
+    let finished = world.handle(input).await.expect("an answer");
+    assert_eq!((finished.state, world.calls()), (Some(EnvironmentState::Rejected), [0, 0, 0, 0]));
+    assert_eq!(finished.fault.expect("a fault").message, "1:9: clutser: no such field\n");
+}
+
+#[tokio::test]
+async fn an_input_that_names_nothing_is_answered_and_written_nowhere() {
+    let world = World::new(NOBODYS, Some("1"), "rejected");
+    let input =
+        json!({ "execution": EXECUTION, "input": { "environment": "../x" }, "fault": fault("InvalidSpec") });
+    let finished = world.handle(input).await.expect("an answer");
+    assert_eq!((finished.state, world.calls()), (Some(EnvironmentState::Rejected), [0, 0, 0, 0]));
+    assert!(finished.fault.is_some());
+}
+
+const ENSURED: &str = r#"{ "state": "Service-0", "operation": "ensure", "status": "failed", "error": "InvalidSpec",
+    "since": "2026-01-01T00:00:00Z", "at": "2026-01-01T00:00:00Z" }"#;
+
+#[tokio::test]
+async fn a_spec_that_proves_wrong_after_part_of_it_was_written_has_failed() {
+    let mut world = World::new(MINE, Some("1"), "failed");
+    world.objects = vec![("runs/demo/run/steps/ensure-Service-0.json", ENSURED)];
+    world.handle(ended("provision", Some("1"), Some(&fault("InvalidSpec")))).await.expect("an answer");
+    assert_eq!(world.calls(), [1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_fault_is_told_with_the_address_it_is_about_and_its_line() {
+    let mut world = World::new(MINE, Some("1"), "rejected");
+    let text =
+        "apiVersion: plinth/v1\nname: demo\nservices:\n  web: { image: nginx }\n  worker: { image: nginx }\n";
+    world.objects = vec![
+        ("environments/demo.yaml", text),
+        ("runs/demo/run/spec.json", r#"{ "name": "demo", "services": { "web": {}, "worker": {} } }"#),
+    ];
+    let cause =
+        json!({ "errorType": "InvalidSpec", "errorMessage": "ECS service (demo-worker) is too large" });
+    let fault = json!({ "Error": "InvalidSpec", "Cause": cause.to_string() });
+    let finished = world.handle(ended("provision", Some("1"), Some(&fault))).await.expect("an answer");
+    let fault = finished.fault.expect("a fault");
+    assert_eq!((fault.address.as_deref(), fault.line), (Some("services.worker"), Some(5)));
+}
+
+#[tokio::test]
+async fn the_version_that_was_last_ready_is_remembered() {
+    let mut world = World::new(MINE, Some("1"), "ready");
+    world.put = mock!(S3::put_object)
+        .match_requests(|request| {
+            let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+            body.contains(r#""lastReady":{"version":"1","at":"#)
+        })
+        .then_output(|| PutObjectOutput::builder().build());
+    world.handle(ended("provision", Some("1"), None)).await.expect("an answer");
+    assert_eq!(world.put.num_calls(), 1);
+
+    let last = LastReady { version: "1".to_owned(), at: Timestamp::UNIX_EPOCH, changed: false };
+    let earlier = Status { last_ready: Some(last), ..Status::new("demo", EnvironmentState::Ready, "run") };
+    let after =
+        |operation| last_ready(&earlier, &[Progress::begin(operation, "Network")]).expect("a version");
+    assert!(!after(Operation::Plan).changed);
+    assert!(after(Operation::Ensure).changed && after(Operation::Prune).changed);
 }
 
 /// What EventBridge says of an execution that was aborted.

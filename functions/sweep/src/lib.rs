@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::{Client as S3, operation::list_objects_v2::ListObjectsV2Output};
+use aws_sdk_s3::Client as S3;
 use aws_sdk_sfn::Client as StepFunctions;
 use jiff::{Timestamp, ToSpan};
 use lock::{Holder, Locks};
 use serde::Serialize;
 use serde_json::json;
 use step::{
-    Doing, EnvironmentState, Result, Status, environment_of, is_settled, read_if_there, side_by_side,
-    spec_version, status_key,
+    Doing, EnvironmentState, Result, Status, environment_of, is_environment, is_settled, list, read_if_there,
+    side_by_side, spec_version, status_key,
 };
 
 /// What `sweep` needs of its surroundings.
@@ -70,29 +70,19 @@ impl Sweep {
     /// Every environment that has a spec, a status or a lock.
     async fn find(&self) -> Result<BTreeMap<String, Found>> {
         let mut environments: BTreeMap<String, Found> = BTreeMap::new();
-        for key in self.list("environments/").await? {
+        for key in list(&self.s3, &self.bucket, "environments/").await? {
             if let Some(environment) = environment_of(&key).map(str::to_owned) {
                 environments.entry(environment).or_default().specs.push(key);
             }
         }
         for prefix in ["status/", "locks/"] {
-            for key in self.list(prefix).await? {
+            for key in list(&self.s3, &self.bucket, prefix).await? {
                 let name = key.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".json"));
-                let Some(environment) = name else { continue };
+                let Some(environment) = name.filter(|name| is_environment(name)) else { continue };
                 environments.entry(environment.to_owned()).or_default().locked |= prefix == "locks/";
             }
         }
         Ok(environments)
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let listing = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
-        let listed: Vec<_> = listing
-            .collect::<std::result::Result<_, _>>()
-            .await
-            .doing(|| format!("listing s3://{}/{prefix}", self.bucket))?;
-        let objects = listed.iter().flat_map(ListObjectsV2Output::contents);
-        Ok(objects.filter_map(|object| object.key().map(str::to_owned)).collect())
     }
 
     async fn mend(&self, environment: String, found: Found) -> Result<Mended> {

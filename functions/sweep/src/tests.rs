@@ -4,9 +4,10 @@ use aws_sdk_s3::{
         delete_object::DeleteObjectOutput,
         get_object::{GetObjectError, GetObjectOutput},
         head_object::{HeadObjectError, HeadObjectOutput},
+        list_objects_v2::ListObjectsV2Output,
     },
     primitives::{ByteStream, DateTime},
-    types::Object,
+    types::{EncodingType, Object},
 };
 use aws_sdk_sfn::{
     operation::{describe_execution::DescribeExecutionOutput, start_execution::StartExecutionOutput},
@@ -15,6 +16,9 @@ use aws_sdk_sfn::{
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 
 use super::*;
+
+/// What lies beside in the bucket, as S3 encodes it, and is no environment's.
+const STRAYS: [&str; 5] = ["", "a%01b.yaml", "UPPER.json", ".json", "team/demo.json"];
 
 /// What the bucket holds of the environment `demo`.
 #[derive(Clone, Copy, Default)]
@@ -53,10 +57,15 @@ impl World {
         let listing = |prefix: &'static str| {
             let key = self.holds(prefix);
             mock!(S3::list_objects_v2)
-                .match_requests(move |request| request.prefix() == Some(prefix))
+                .match_requests(move |request| {
+                    request.prefix() == Some(prefix) && request.encoding_type() == Some(&EncodingType::Url)
+                })
                 .then_output(move || {
-                    let objects = key.map(|key| Object::builder().key(key).build());
-                    ListObjectsV2Output::builder().set_contents(objects.map(|object| vec![object])).build()
+                    let strays = STRAYS.map(|stray| format!("{prefix}{stray}"));
+                    let keys = strays.into_iter().chain(key.map(str::to_owned));
+                    let objects = keys.map(|key| Object::builder().key(key).build()).collect();
+                    let listed = ListObjectsV2Output::builder().encoding_type(EncodingType::Url);
+                    listed.set_contents(Some(objects)).build()
                 })
         };
         let text = |key: &'static str, body: Option<String>| {

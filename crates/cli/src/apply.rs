@@ -2,30 +2,41 @@
 
 use std::{path::Path, process::ExitCode};
 
-use step::{Doing, EnvironmentState, Error, Result, Status, spec_keys};
+use spec::Spec;
+use step::{Doing, EnvironmentState, Error, Result, Status, read_if_there, spec_keys};
 
-use crate::{control_plane::ControlPlane, follow, show, validate};
+use crate::{
+    control_plane::ControlPlane,
+    follow::{self, Screen, Wanted},
+    show, validate,
+};
 
-pub(crate) async fn run(control_plane: &ControlPlane, file: &Path, no_wait: bool) -> Result<ExitCode> {
+pub(crate) async fn run(
+    control_plane: &ControlPlane,
+    file: &Path,
+    no_wait: bool,
+    json: bool,
+) -> Result<ExitCode> {
     let (text, spec) = validate::read(file)?;
-    let name = &spec.name;
+    let (name, called) = (&spec.name, validate::name(file));
     let key = key(control_plane, name, file).await?;
     let bucket = &control_plane.bucket;
     let put = control_plane.s3.put_object().bucket(bucket).key(&key).content_type(content_type(&key));
     let put = put
-        .body(text.into_bytes().into())
+        .body(text.clone().into_bytes().into())
         .send()
         .await
-        .doing(|| format!("uploading {} to s3://{bucket}/{key}", file.display()))?;
-    let version = put.version_id;
-    println!("uploaded {} to s3://{bucket}/{key}", file.display());
+        .doing(|| format!("uploading {called} to s3://{bucket}/{key}"))?;
+    let screen = Screen::new(json);
+    screen.line(&format!("uploaded {called} to s3://{bucket}/{key}"));
     if no_wait {
-        println!("the run goes on by itself: plinth status {name}");
+        screen.line(&format!("the run goes on by itself: plinth status {name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("the run goes on by itself, also when you leave with Ctrl-C: plinth status {name}");
-    let status = follow::follow(control_plane, name, version.as_deref(), None).await?;
-    Ok(ended(&file.display().to_string(), &status))
+    screen.line(&format!("the run goes on by itself, also when you leave with Ctrl-C: plinth status {name}"));
+    let wanted = Wanted { version: put.version_id, before: None, text: Some(text.as_bytes()) };
+    let status = follow::follow(control_plane, name, wanted, screen).await?;
+    ended(control_plane, Some(&called), &status, json).await
 }
 
 /// The object to put: where the environment's spec lies, or a new one with the file's ending.
@@ -52,17 +63,35 @@ fn content_type(key: &str) -> &'static str {
 }
 
 /// Tells how a run ended: success only if the environment is what its spec says.
-pub(crate) fn ended(file: &str, status: &Status) -> ExitCode {
-    println!("\n{} is {}", status.environment, status.state.word());
+pub(crate) async fn ended(
+    control_plane: &ControlPlane,
+    file: Option<&str>,
+    status: &Status,
+    json: bool,
+) -> Result<ExitCode> {
+    let is_ready = status.state == EnvironmentState::Ready;
+    let code = if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if json {
+        println!("{}", show::json(status)?);
+        return Ok(code);
+    }
+    if is_ready {
+        let key = format!("runs/{}/{}/spec.json", status.environment, status.run);
+        let spec: Option<Spec> = read_if_there(&control_plane.s3, &control_plane.bucket, &key).await?;
+        let reached = spec.map(|spec| show::addresses(&spec, &status.outputs)).unwrap_or_default();
+        let reached = if reached.is_empty() { String::new() } else { format!(": {}", reached.join(", ")) };
+        println!("\n{} is ready {}{reached}", status.environment, show::took(status));
+    } else {
+        println!("\n{} is {}{}", status.environment, status.state.word(), show::standing(status));
+    }
     for line in show::beside(status) {
         println!("{line}");
     }
-    if status.state != EnvironmentState::Ready {
+    if !is_ready {
         println!("{}", show::fault(file, status));
-        return ExitCode::FAILURE;
+        if let Some(console) = control_plane.console(&status.run) {
+            println!("  console  {console}");
+        }
     }
-    if let Ok(outputs) = serde_json::to_string_pretty(&status.outputs) {
-        println!("{outputs}");
-    }
-    ExitCode::SUCCESS
+    Ok(code)
 }

@@ -10,7 +10,8 @@ use step::{Doing, Error, Result};
 
 use crate::{
     control_plane::{ControlPlane, Stored},
-    follow, show,
+    follow::{self, Screen, Wanted},
+    show,
 };
 
 pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> Result<ExitCode> {
@@ -38,7 +39,8 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
         start.send().await.doing(|| format!("starting a run for {name}"))?;
     }
     let before = earlier.map(|status| status.run);
-    let status = follow::follow(control_plane, name, None, before.as_deref()).await?;
+    let wanted = Wanted { before, ..Wanted::default() };
+    let status = follow::follow(control_plane, name, wanted, Screen::new(false)).await?;
     println!("\n{name} is {}", status.state.word());
     for line in show::beside(&status) {
         println!("{line}");
@@ -46,7 +48,7 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
     if status.state.is_gone() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", show::fault("the spec", &status));
+    println!("{}", show::fault(None, &status));
     Ok(ExitCode::FAILURE)
 }
 

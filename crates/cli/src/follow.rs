@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::IsTerminal, time::Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use step::{Error, Progress, Result, State, Status, read_if_there};
+use step::{EnvironmentState, Error, Progress, Result, State, Status, read_if_there};
 
 use crate::{
     control_plane::{ControlPlane, Stored},
@@ -13,21 +13,30 @@ use crate::{
 /// After so many seconds without a run, say what may be wrong.
 const PATIENCE: f64 = 60.0;
 
-/// Shows the steps of the run that carries out this version of the spec, none being its deletion, until
-/// the run's status is settled. `before` is a run that is over: its status tells nothing new.
+/// What to follow.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    /// The version of the spec; none is its deletion.
+    pub(crate) version: Option<String>,
+    /// A run that is over: its status tells nothing new.
+    pub(crate) before: Option<String>,
+    /// The spec's text: whoever uploads the same again does what was asked for.
+    pub(crate) text: Option<&'a [u8]>,
+}
+
+/// Shows the steps of the run that carries out this version of the spec until the run's status is settled.
 pub(crate) async fn follow(
     control_plane: &ControlPlane,
     name: &str,
-    version: Option<&str>,
-    before: Option<&str>,
+    wanted: Wanted<'_>,
+    screen: Screen,
 ) -> Result<Status> {
     let mut following = Following {
         control_plane,
         name,
-        version,
-        before,
+        wanted,
         begun: Instant::now(),
-        screen: Screen::new(),
+        screen,
         told: BTreeMap::new(),
         waits: String::new(),
     };
@@ -48,8 +57,7 @@ pub(crate) async fn follow(
 struct Following<'a> {
     control_plane: &'a ControlPlane,
     name: &'a str,
-    version: Option<&'a str>,
-    before: Option<&'a str>,
+    wanted: Wanted<'a>,
     begun: Instant,
     screen: Screen,
     /// What was last shown of each step.
@@ -65,21 +73,39 @@ impl Following<'_> {
         let seconds = self.begun.elapsed().as_secs_f64();
         match control_plane.status(name).await? {
             Some(status)
-                if status.version.as_deref() == self.version && Some(status.run.as_str()) != self.before =>
+                if status.version == self.wanted.version
+                    && Some(&status.run) != self.wanted.before.as_ref() =>
             {
                 steps(control_plane, &status, seconds, &mut self.told, &mut self.screen).await?;
-                return Ok(Some(status).filter(|status| !under_way(status)));
+                if status.state == EnvironmentState::Superseded && self.again().await? {
+                    return Ok(None);
+                }
+                Ok(Some(status).filter(|status| !under_way(status)))
             }
             earlier => {
-                if overtaken(&control_plane.specs(name).await?, self.version) {
+                let is_overtaken =
+                    overtaken(&control_plane.specs(name).await?, self.wanted.version.as_deref());
+                if is_overtaken && !self.again().await? {
                     return Err(Error::Superseded(format!(
                         "somebody uploaded or deleted the spec of {name} since, and the newest wins; see what became of it with: plinth status {name}"
                     )));
                 }
                 self.wait(not_begun(name, &control_plane.bucket, earlier.as_ref(), seconds));
+                Ok(None)
             }
         }
-        Ok(None)
+    }
+
+    /// Whether the same spec was uploaded once more: then its run is followed from now on.
+    async fn again(&mut self) -> Result<bool> {
+        let Some(text) = self.wanted.text else { return Ok(false) };
+        let stored = self.control_plane.stored(self.name, text).await?;
+        let Some(version) = stored.filter(|version| Some(version) != self.wanted.version.as_ref()) else {
+            return Ok(false);
+        };
+        self.wait("the same spec was uploaded once more; following the run of that".to_owned());
+        self.wanted.version = Some(version);
+        Ok(true)
     }
 
     fn wait(&mut self, wait: String) {
@@ -130,6 +156,9 @@ async fn steps(
         let news = show::news(progress);
         if told.get(key) != Some(&news) {
             told.insert(key.clone(), news);
+            if show::is_idle(progress) {
+                continue;
+            }
             screen.line(&show::progress(seconds, progress));
         }
     }
@@ -162,13 +191,16 @@ pub(crate) async fn progress(
 }
 
 /// Lines, and on a terminal what is waited for below them.
-struct Screen {
+pub(crate) struct Screen {
     bar: Option<ProgressBar>,
+    /// Whether standard output is kept for something else.
+    aside: bool,
 }
 
 impl Screen {
-    fn new() -> Self {
-        let bar = std::io::stdout().is_terminal().then(|| {
+    /// With `aside`, lines go to standard error.
+    pub(crate) fn new(aside: bool) -> Self {
+        let bar = (!aside && std::io::stdout().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
                 bar.set_style(style);
@@ -176,12 +208,13 @@ impl Screen {
             bar.enable_steady_tick(std::time::Duration::from_millis(120));
             bar
         });
-        Self { bar }
+        Self { bar, aside }
     }
 
-    fn line(&self, line: &str) {
+    pub(crate) fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
+            None if self.aside => eprintln!("{line}"),
             None => println!("{line}"),
         }
     }

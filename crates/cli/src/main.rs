@@ -3,6 +3,7 @@
 
 mod apply;
 mod control_plane;
+mod credentials;
 mod destroy;
 mod follow;
 mod list;
@@ -37,24 +38,31 @@ struct Plinth {
 enum Command {
     /// Say all that is wrong with specs, without asking AWS.
     Validate {
-        /// The specs.
+        /// The specs; - is standard input.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
     /// Say what `apply` would change, and change nothing.
     Plan {
-        /// The spec.
+        /// The spec; - is standard input.
         file: PathBuf,
     },
     /// Upload a spec and follow the run that makes it real.
     Apply {
-        /// The spec.
+        /// The spec; - is standard input.
         file: PathBuf,
         /// Don't follow the run.
         #[arg(long)]
         no_wait: bool,
+        /// Write the status that the run ends with to standard output, as JSON, and all else to standard error.
+        #[arg(long)]
+        json: bool,
     },
     /// Say how an environment stands.
+    ///
+    /// Exits with 0 where the environment is what was asked for (ready, paused, destroyed, expired), with 1 where it
+    /// isn't (failed, rejected, leaked) or can't be told, and with 3 while a run is at work (provisioning, waiting,
+    /// destroying, superseded).
     Status {
         /// The environment's name.
         name: String,
@@ -125,7 +133,7 @@ async fn run(plinth: Plinth) -> Result<ExitCode> {
     match plinth.command {
         Command::Validate { files } => Ok(validate::run(&files)),
         Command::Plan { file } => plan::run(&connect().await?, &file).await,
-        Command::Apply { file, no_wait } => apply::run(&connect().await?, &file, no_wait).await,
+        Command::Apply { file, no_wait, json } => apply::run(&connect().await?, &file, no_wait, json).await,
         Command::Status { name, json } => status::run(&connect().await?, &name, json).await,
         Command::List => list::run(&connect().await?).await,
         Command::Destroy { name, yes } => destroy::run(&connect().await?, &name, yes).await,

@@ -16,6 +16,6 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str) -> Result<Exit
         println!("wake it with: plinth resume {name}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", show::fault("the spec", &status));
+    println!("{}", show::fault(None, &status));
     Ok(ExitCode::FAILURE)
 }

@@ -18,5 +18,5 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
     }
     let input = json!({ "environment": name, "action": "rebuild" });
     let status = start::run(control_plane, name, standing, "a rebuild", &input).await?;
-    Ok(apply::ended("the spec", &status))
+    apply::ended(control_plane, None, &status, false).await
 }

@@ -10,5 +10,5 @@ use crate::{apply, control_plane::ControlPlane, start};
 pub(crate) async fn run(control_plane: &ControlPlane, name: &str) -> Result<ExitCode> {
     let standing = start::find(control_plane, name, "resume it").await?;
     let status = start::run(control_plane, name, standing, "a run", &json!({ "environment": name })).await?;
-    Ok(apply::ended("the spec", &status))
+    apply::ended(control_plane, None, &status, false).await
 }

@@ -1,7 +1,10 @@
 //! How progress, changes and outputs look.
 
-use spec::visible;
-use step::{Action, Change, Field, Progress, State, Status};
+use spec::{Balancer, Kind, Scheme, Spec, visible};
+use step::{
+    Action, Change, EnvironmentState, Error, Field, LastReady, Operation, Outputs, Progress, Result,
+    RunFault, State, Status,
+};
 
 /// A step's line: when, which, how it stands, and why; what it notes below.
 pub(crate) fn progress(seconds: f64, progress: &Progress) -> String {
@@ -25,6 +28,14 @@ pub(crate) fn progress(seconds: f64, progress: &Progress) -> String {
     let line = format!("{seconds:7.1} s  {operation:7} {:13} {status:8} {message}", progress.state);
     let notes = progress.notes.iter().map(|note| format!("           {note}"));
     std::iter::once(line.trim_end().to_owned()).chain(notes).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a step tells nothing that a person would want a line for: it looks, or found nothing to do.
+pub(crate) fn is_idle(progress: &Progress) -> bool {
+    progress.operation != Operation::Ensure
+        && matches!(progress.status, State::Working | State::Done)
+        && progress.changes.is_empty()
+        && progress.notes.is_empty()
 }
 
 /// What makes a step's line worth showing again: all of it but its numbers, which grow while it waits.
@@ -90,23 +101,92 @@ pub(crate) fn beside(status: &Status) -> Vec<String> {
     asks.chain(kept).chain(rebuilt).collect()
 }
 
-/// Why a run didn't end well, with what to do.
-pub(crate) fn fault(file: &str, status: &Status) -> String {
-    let own = status.fault.as_ref().map(|fault| {
-        let state = fault.state.as_deref().unwrap_or("the run");
-        format!("{state}: {}", fault.message)
-    });
+/// Why a run didn't end well, with what to do. `file` is where the spec lies here, if it does.
+pub(crate) fn fault(file: Option<&str>, status: &Status) -> String {
+    let own = status.fault.as_ref().map(|fault| run_fault(file, fault));
+    let name = file.unwrap_or("the spec");
     let faults = status
         .faults
         .iter()
-        .map(|fault| format!("{file}:{}:{}: {}: {}", fault.line, fault.column, fault.path, fault.message));
+        .map(|fault| format!("{name}:{}:{}: {}: {}", fault.line, fault.column, fault.path, fault.message));
     own.into_iter().chain(faults).collect::<Vec<_>>().join("\n")
+}
+
+/// A run's fault, with the address it is about and its line; where that isn't known, with the step.
+pub(crate) fn run_fault(file: Option<&str>, fault: &RunFault) -> String {
+    let place = match (&fault.address, fault.line) {
+        (Some(address), Some(line)) => match file {
+            Some(file) => format!("{address} ({file}:{line})"),
+            None => format!("{address} (line {line})"),
+        },
+        (Some(address), None) => address.clone(),
+        (None, _) => fault.state.clone().unwrap_or_else(|| "the run".to_owned()),
+    };
+    // Many messages begin with their address.
+    let said = fault.address.as_ref().and_then(|address| fault.message.strip_prefix(&format!("{address}: ")));
+    format!("{place}: {}", said.unwrap_or(&fault.message))
+}
+
+/// A status as the bucket holds it.
+pub(crate) fn json(status: &Status) -> Result<String> {
+    serde_json::to_string_pretty(status)
+        .map_err(|error| Error::Failed(format!("writing the status as JSON: {error}")))
+}
+
+/// What stands of an environment whose latest run didn't end well: words to follow its state.
+pub(crate) fn standing(status: &Status) -> String {
+    let told = [EnvironmentState::Rejected, EnvironmentState::Failed].contains(&status.state);
+    match status.last_ready.as_ref().filter(|_| told) {
+        Some(LastReady { version, at, changed: false }) => {
+            format!("; what stands is still version {version} of {at:.0}")
+        }
+        Some(LastReady { version, at, changed: true }) => {
+            format!(
+                "; part of it has changed since version {version} of {at:.0}, with which it was last ready"
+            )
+        }
+        None => String::new(),
+    }
+}
+
+/// How long a run took and how much it changed.
+pub(crate) fn took(status: &Status) -> String {
+    let seconds = (status.at - status.begun).get_seconds().max(0);
+    let time = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", (seconds + 30) / 60) };
+    let planned = status.steps.iter().filter(|progress| progress.operation == Operation::Plan);
+    let changes =
+        planned.flat_map(|progress| &progress.changes).filter(|change| change.action != Action::Keep);
+    match changes.count() {
+        0 => format!("in {time}, nothing changed"),
+        1 => format!("in {time}, 1 change"),
+        count => format!("in {time}, {count} changes"),
+    }
+}
+
+/// Where an environment is reached: its APIs, and its balancers that face the internet, by the names they have in DNS.
+pub(crate) fn addresses(spec: &Spec, outputs: &Outputs) -> Vec<String> {
+    let public = |(key, balancer): (&String, &Balancer)| {
+        let host = &outputs.load_balancers.get(key)?.host;
+        let facing = balancer.scheme == Scheme::InternetFacing && balancer.kind == Kind::Application;
+        let secure = balancer.listeners.values().any(|listener| !listener.certificates.is_empty());
+        let scheme = if secure { "https" } else { "http" };
+        let alias = format!("${{loadBalancers.{key}}}");
+        let named = spec.dns.iter().filter(|(_, zone)| !zone.private).flat_map(|(zone, records)| {
+            let records = records.records.iter().filter(|(_, record)| record.to_string() == alias);
+            records.map(move |(name, _)| if name == "@" { zone.clone() } else { format!("{name}.{zone}") })
+        });
+        let mut hosts: Vec<String> = named.collect();
+        if hosts.is_empty() {
+            hosts.push(host.clone());
+        }
+        facing.then(|| hosts.into_iter().map(|host| format!("{scheme}://{host}")).collect::<Vec<_>>())
+    };
+    let balancers = spec.load_balancers.iter().filter_map(public).flatten();
+    balancers.chain(outputs.apis.values().map(|api| api.url.clone())).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use step::Operation;
-
     use super::*;
 
     fn waiting(message: &str) -> Progress {
@@ -164,5 +244,77 @@ mod tests {
         let create = Change::create("services.app").with("desired", 2);
         assert_eq!(change(&create), "+ services.app\n    desired: 2");
         assert_eq!(summary(&[update, create]), "1 to create, 1 to change, 0 to delete");
+    }
+
+    fn status(state: &str, last_ready: Option<bool>) -> Status {
+        let last = last_ready.map(|changed| {
+            serde_json::json!({ "version": "v3", "at": "2026-11-01T11:57:00Z", "changed": changed })
+        });
+        let status = serde_json::json!({
+            "environment": "shop", "state": state, "begun": "2026-11-01T12:00:00Z", "at": "2026-11-01T12:00:12Z",
+            "run": "a", "lastReady": last,
+        });
+        serde_json::from_value(status).expect("a status")
+    }
+
+    #[test]
+    fn a_rejected_spec_is_told_with_what_stands_still() {
+        let of = "version v3 of 2026-11-01T11:57:00Z";
+        assert_eq!(standing(&status("rejected", Some(false))), format!("; what stands is still {of}"));
+        let changed = format!("; part of it has changed since {of}, with which it was last ready");
+        assert_eq!(standing(&status("failed", Some(true))), changed);
+        assert_eq!(standing(&status("rejected", None)), "");
+        assert_eq!(standing(&status("ready", Some(false))), "");
+    }
+
+    #[test]
+    fn a_run_that_ended_well_is_told_by_its_time_and_its_changes() {
+        let mut status = status("ready", None);
+        assert_eq!(took(&status), "in 12 s, nothing changed");
+        let plan = Progress::begin(Operation::Plan, "Cluster");
+        status.steps =
+            vec![Progress { changes: vec![Change::create("cluster"), Change::keep("key")], ..plan }];
+        assert_eq!(took(&status), "in 12 s, 1 change");
+    }
+
+    #[test]
+    fn a_fault_is_told_by_its_address_and_line_or_else_by_its_step() {
+        let mut fault = RunFault::new("Failed", "services.worker: tasks keep stopping");
+        assert_eq!(run_fault(None, &fault), "the run: services.worker: tasks keep stopping");
+        fault.state = Some("Service-1".to_owned());
+        assert_eq!(run_fault(None, &fault), "Service-1: services.worker: tasks keep stopping");
+        (fault.address, fault.line) = (Some("services.worker".to_owned()), Some(29));
+        assert_eq!(run_fault(None, &fault), "services.worker (line 29): tasks keep stopping");
+        assert_eq!(
+            run_fault(Some("shop.yaml"), &fault),
+            "services.worker (shop.yaml:29): tasks keep stopping"
+        );
+    }
+
+    #[test]
+    fn an_environment_is_reached_by_the_names_of_its_public_balancers() {
+        let spec = "
+apiVersion: plinth/v1
+name: shop
+loadBalancers:
+  public:
+    type: application
+    scheme: internet-facing
+    listeners: { http: { port: 80, default: '${services.web}' } }
+  inner:
+    type: application
+    scheme: internal
+    listeners: { http: { port: 80, default: '${services.web}' } }
+services: { web: { image: nginx, ports: [80] } }
+";
+        let outputs = serde_json::json!({ "loadBalancers": {
+            "public": { "arn": "a", "host": "public.elb" }, "inner": { "arn": "b", "host": "inner.elb" },
+        } });
+        let outputs: Outputs = serde_json::from_value(outputs).expect("outputs");
+        let parsed = |text: &str| spec::parse(text, None).expect("a spec");
+        assert_eq!(addresses(&parsed(spec), &outputs), ["http://public.elb"]);
+        let named =
+            format!("{spec}dns: {{ example.com: {{ records: {{ www: '${{loadBalancers.public}}' }} }} }}\n");
+        assert_eq!(addresses(&parsed(&named), &outputs), ["http://www.example.com"]);
     }
 }

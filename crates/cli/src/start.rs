@@ -5,7 +5,7 @@ use step::{Doing, Error, Result, Status};
 
 use crate::{
     control_plane::{ControlPlane, Stored},
-    follow,
+    follow::{self, Screen, Wanted},
 };
 
 /// An environment whose spec is uploaded, and that no run is working on.
@@ -45,5 +45,6 @@ pub(crate) async fn run(
     start.input(input.to_string()).send().await.doing(|| format!("starting {what} of {name}"))?;
     println!("the run goes on by itself, also when you leave with Ctrl-C: plinth status {name}");
     let before = standing.status.map(|status| status.run);
-    follow::follow(control_plane, name, standing.version.as_deref(), before.as_deref()).await
+    let wanted = Wanted { version: standing.version, before, text: None };
+    follow::follow(control_plane, name, wanted, Screen::new(false)).await
 }

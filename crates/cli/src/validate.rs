@@ -41,7 +41,7 @@ pub(crate) fn read(file: &Path) -> Result<(String, Spec)> {
 }
 
 /// What a file is called in messages.
-fn name(file: &Path) -> String {
+pub(crate) fn name(file: &Path) -> String {
     if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 

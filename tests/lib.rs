@@ -374,6 +374,29 @@ impl Local {
         histories
     }
 
+    /// What an execution answered that ended well.
+    ///
+    /// # Panics
+    /// If it hasn't.
+    pub async fn answer_of(&self, execution: &str) -> Value {
+        assert_eq!(self.ended(execution).await, "SUCCEEDED");
+        let described = self.sfn().describe_execution().execution_arn(execution).send().await;
+        let output = described.expect("an execution").output.expect("an output");
+        serde_json::from_str(&output).expect("JSON")
+    }
+
+    /// The `plinth` command with these arguments, ready to be run against this server.
+    pub fn plinth(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(target().join("debug/plinth"));
+        command
+            .args(arguments)
+            .env("AWS_ENDPOINT_URL", self.endpoint())
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", &self.key)
+            .env("AWS_SECRET_ACCESS_KEY", "test");
+        command
+    }
+
     /// What a plan of this spec says.
     ///
     /// # Panics
@@ -381,7 +404,8 @@ impl Local {
     pub async fn plan(&self, spec: &str) -> Vec<Change> {
         let spec = spec::parse(spec, None).expect("a spec");
         let execution = self.start(&json!({ "action": "plan", "spec": spec })).await;
-        assert_eq!(self.ended(&execution).await, "SUCCEEDED");
+        let answer = self.answer_of(&execution).await;
+        assert_eq!(answer["verdict"], "plan", "{answer}");
         let id = execution.rsplit(':').next().unwrap_or_default();
         let prefix = format!("runs/{}/{id}/steps/plan-", spec.name);
         let listed = self.s3().list_objects_v2().bucket(BUCKET).prefix(prefix).send().await.expect("steps");

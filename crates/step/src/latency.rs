@@ -59,11 +59,11 @@ impl Latency {
             60..300 => Pace::Later,
             300.. => Pace::Long,
         };
-        Error::wait(pace, format!("{doing}, {}", self.told(age)))
+        Error::wait(pace, format!("{doing}, {}", self.so_far(age)))
     }
 
     /// How far a wait of this age is: past the usual time, when it is given up.
-    fn told(self, age: i64) -> String {
+    fn so_far(self, age: i64) -> String {
         if age <= self.p95 {
             return format!("{} of about {}", minutes(age), minutes(self.typical));
         }

@@ -9,6 +9,7 @@ from moto.elbv2 import models
 from moto.elbv2.exceptions import ELBClientError, PriorityInUseError, RuleNotFoundError
 from moto.elbv2.models import ELBv2Backend, FakeHealthStatus, FakeLoadBalancer, FakeTargetGroup
 from moto.elbv2.responses import ELBV2Response
+from moto.elbv2.ssl_policies import SSL_POLICIES
 
 from . import apigateway, bridge, deployments, lifecycle
 
@@ -141,9 +142,22 @@ def _create_listener(plain: Callable) -> Callable:
                                  f"A certificate must be specified for {protocol} listeners")
         if certificate:
             _check_certificate(self, certificate)
-        return plain(self, load_balancer_arn, protocol, port, *rest, **settings)
+        policy = settings.get("ssl_policy")
+        if policy and policy not in SSL_POLICIES:
+            raise ELBClientError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
+        return _secure(plain(self, load_balancer_arn, protocol, port, *rest, **settings))
 
     return create
+
+
+def _secure(listener):
+    """Only a listener that speaks TLS has a security policy.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyListener.html
+    """
+    if listener.protocol not in ("HTTPS", "TLS"):
+        listener.ssl_policy = None
+    return listener
 
 
 def _check_certificate(backend: ELBv2Backend, arn: str) -> None:
@@ -178,7 +192,7 @@ def _modify_listener(plain: Callable) -> Callable:
         if certificates:
             own = certificates[0]["CertificateArn"]
             listener.certificates = [own, *(each for each in beside if each != own)]
-        return listener
+        return _secure(listener)
 
     return modify
 

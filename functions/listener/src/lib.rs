@@ -82,6 +82,8 @@ struct Wanted {
 /// What a listener of ours is made of.
 struct Own {
     protocol: ProtocolEnum,
+    /// Which versions of TLS and which ciphers it speaks; none where it speaks no TLS.
+    security_policy: Option<String>,
     default: Default,
     tags: BTreeMap<String, String>,
 }
@@ -141,6 +143,7 @@ fn own(
     address: &str,
 ) -> Result<Own> {
     Ok(Own {
+        security_policy: balancer.security_policy(listener).map(str::to_owned),
         protocol: match balancer.protocol(listener) {
             Protocol::Http => ProtocolEnum::Http,
             Protocol::Https => ProtocolEnum::Https,
@@ -474,6 +477,11 @@ fn difference(found: &Found, wanted: &Wanted, own: &Own) -> Vec<Field> {
     let wanted_certificate = wanted.certificates.first().map(|certificate| certificate.arn.as_str());
     [
         compare("protocol", protocol, own.protocol.as_str()),
+        compare(
+            "securityPolicy",
+            found.aws.ssl_policy().unwrap_or("none"),
+            own.security_policy.as_deref().unwrap_or("none"),
+        ),
         compare("default", told(found.aws.default_actions()).as_str(), own.default.told()),
         compare("certificate", certificate.unwrap_or("none"), wanted_certificate.unwrap_or("none")),
     ]
@@ -501,6 +509,7 @@ async fn create(aws: &Aws, wanted: &Wanted, own: &Own) -> Result<String> {
         .load_balancer_arn(&wanted.balancer)
         .port(wanted.port.into())
         .protocol(own.protocol.clone())
+        .set_ssl_policy(own.security_policy.clone())
         .default_actions(default_action(own))
         .set_certificates(first_certificate(wanted))
         .set_tags(Some(tag_list(&own.tags)))
@@ -539,13 +548,15 @@ async fn update(
         Next::Hang(action, lacks) => (Some(action), Some(lacks)),
         Next::Wait(lacks) => (None, Some(lacks)),
     };
-    if (other_certificate && !waits) || action.is_some() {
+    let other_policy = differs("securityPolicy") && !(waits && differs("protocol"));
+    if (other_certificate && !waits) || action.is_some() || other_policy {
         let certificates = if waits { None } else { first_certificate(wanted) };
         let modified = aws
             .elb
             .modify_listener()
             .listener_arn(arn)
             .protocol(own.protocol.clone())
+            .set_ssl_policy(own.security_policy.clone())
             .set_default_actions(action.map(|action| vec![action]))
             .set_certificates(certificates)
             .send()

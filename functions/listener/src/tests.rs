@@ -394,6 +394,8 @@ const API: (&str, &str) = ("arn:rule-api", "loadBalancers.public.listeners.https
 const PUBLIC: (&str, &str) = ("arn:inner", "loadBalancers.public");
 const HOST: (&str, &str) = ("arn:rule-host", "loadBalancers.public.listeners.https.rules.host");
 
+const POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09";
+
 /// The two listeners as AWS describes them when they are what the spec says.
 fn web_listeners() -> Vec<Listener> {
     let redirect = RedirectActionConfig::builder()
@@ -406,6 +408,7 @@ fn web_listeners() -> Vec<Listener> {
     vec![
         of(HTTP.0, 80, ProtocolEnum::Http).default_actions(redirect).build(),
         of(HTTPS.0, 443, ProtocolEnum::Https)
+            .ssl_policy(POLICY)
             .default_actions(lead::forward("arn:app"))
             .certificates(certificate)
             .build(),
@@ -469,6 +472,7 @@ async fn missing_listeners_are_created_with_their_redirect_certificates_and_rule
                 let certificate = request.certificates().first().and_then(Certificate::certificate_arn);
                 request.port() == Some(port)
                     && redirects == (port == 80)
+                    && request.ssl_policy() == (port == 443).then_some(POLICY)
                     && certificate == (port == 443).then_some("arn:one")
             })
             .then_output(move || {
@@ -627,6 +631,25 @@ async fn a_further_certificate_is_added_once_it_is_issued_and_the_listener_stand
     let error = ensure(&with_acm(&rules, &acm), &web(Operation::Ensure)).await.unwrap_err();
     assert_eq!(error.to_string(), "certificate two isn't issued yet: app.example.com");
     assert_eq!((https.num_calls(), rule.num_calls()), (1, 2));
+}
+
+#[tokio::test]
+async fn an_old_security_policy_is_planned_and_replaced_in_place() {
+    let mut listeners = web_listeners();
+    listeners[1].ssl_policy = Some("ELBSecurityPolicy-2016-08".to_owned());
+    let modify = mock!(Client::modify_listener)
+        .match_requests(|request| request.ssl_policy() == Some(POLICY))
+        .then_output(|| ModifyListenerOutput::builder().build());
+    let found = (described(listeners), all_tagged(&[HTTP, HTTPS, API, HOST, PUBLIC]));
+    let stands =
+        (further_certificates(&["arn:two"]), rules_of(vec![path_rule(API.0, 8, "/api/*"), host_rule()]));
+    let active = balancer(LoadBalancerStateEnum::Active);
+    let rules = [&found.0, &found.1, &stands.0, &stands.1, &active, &modify];
+    let planned = plan(&client(&rules), &web(Operation::Plan)).await.expect("an answer");
+    let fields: Vec<_> = planned.changes.iter().flat_map(|change| &change.fields).collect();
+    assert_eq!(fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), ["securityPolicy"]);
+    ensure(&client(&rules), &web(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(modify.num_calls(), 1);
 }
 
 #[tokio::test]

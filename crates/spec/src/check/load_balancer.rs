@@ -48,6 +48,7 @@ fn existing(check: &mut Check<'_>, key: &str, balancer: &Balancer) {
             ("default", listener.default.is_some()),
             ("redirect", listener.redirect.is_some()),
             ("protocol", listener.protocol.is_some()),
+            ("securityPolicy", listener.security_policy.is_some()),
         ];
         for (field, _) in said.into_iter().filter(|(_, said)| *said) {
             check.fault(
@@ -93,6 +94,12 @@ fn speaks(check: &mut Check<'_>, key: &str, name: &str, balancer: &Balancer, lis
         check.fault(
             &[&path[..], &["certificates"]].concat(),
             "only HTTPS has certificates; write `protocol: HTTPS` on an application balancer, or leave them out",
+        );
+    }
+    if !https && listener.security_policy.is_some() {
+        check.fault(
+            &[&path[..], &["securityPolicy"]].concat(),
+            "only HTTPS has a security policy; write `protocol: HTTPS` and `certificates`, or leave the line out",
         );
     }
 }

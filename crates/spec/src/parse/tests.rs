@@ -172,6 +172,11 @@ fn what_needs_a_network_and_a_cluster_gets_them() {
 #[case("network: { cidr: ten }", "no range of addresses")]
 #[case("network: { private: [10.0.0.0/24] }", "stands in a public subnet")]
 #[case("network: { endpoints: [com.amazonaws.eu.s3] }", "what follows com.amazonaws")]
+#[case(
+    "loadBalancers: { x: { type: network, scheme: internal, listeners: { a: { port: 1, securityPolicy: ELBSecurityPolicy-A, default: '${services.s}' } } } }
+services: { s: { image: a, ports: [1] } }",
+    "only HTTPS has a security policy"
+)]
 #[case("secrets: { a: { recovery: 3d } }", "7d to 30d")]
 #[case("tags: { 'aws:x': y }", "isn't yours to use")]
 #[case("services: { app: { image: a, cpu: 300 } }", "no size of 300")]

@@ -67,6 +67,11 @@ pub struct Listener {
     /// ARN of one that exists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Text>,
+    /// AWS's security policy of an HTTPS listener: the versions of TLS and the ciphers it accepts. Default:
+    /// `ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09` (TLS 1.3 and 1.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^ELBSecurityPolicy-[A-Za-z0-9-]{1,80}$"))]
+    pub security_policy: Option<String>,
     /// Who answers what no rule sends elsewhere: `${services.x}` at its first port, `${services.x.8080}` at
     /// another, or a function, `${functions.x}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,7 +122,17 @@ pub enum Protocol {
     Tcp,
 }
 
+/// The security policy of HTTPS listeners for which the spec writes none: the one that AWS's console proposes.
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html>
+const SECURITY_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09";
+
 impl Balancer {
+    /// The security policy of a listener of this balancer, said or implied; none where it speaks no TLS.
+    pub fn security_policy<'a>(&self, listener: &'a Listener) -> Option<&'a str> {
+        let https = self.protocol(listener) == Protocol::Https;
+        https.then(|| listener.security_policy.as_deref().unwrap_or(SECURITY_POLICY))
+    }
+
     /// The protocol of a listener of this balancer, said or implied.
     pub fn protocol(&self, listener: &Listener) -> Protocol {
         listener.protocol.unwrap_or(match self.kind {

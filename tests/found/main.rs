@@ -6,3 +6,4 @@ mod data;
 mod doors;
 mod traffic;
 mod values;
+mod walks;

@@ -50,7 +50,7 @@ fn spec(rest: &str) -> String {
 #[case("memory: '512'", "write 512 without quotes")]
 #[case("desired: 1e3", "4:33: services.web.desired: write 1000, not 1e3")]
 #[case("desired: 017", "write 17, not 017")]
-#[case("cpu: 99999999999", "99999999999 is too large; write 4294967295 or less")]
+#[case("cpu: 99999999999", "99999999999 is too large; write 196608 or less")]
 #[case("desired: 99999999999999999999", "99999999999999999999 is too large; write")]
 #[case("desired: -1", "-1 is too small; write 0 or more")]
 #[case("desired: many", "write a number, not \"many\"")]
@@ -67,7 +67,7 @@ fn spec(rest: &str) -> String {
 #[case("environment: { A: [b] }", "write text, or '' for an empty one, not a list")]
 #[case("image: {repositories.app}", "\"image\" is written twice")]
 #[case("placemnt: public", "there is no field \"placemnt\" here; did you mean \"placement\"?")]
-#[case("wibble: 1", "its fields are name, image, cpu and")]
+#[case("wibble: 1", "its fields are name, image, imageFrom and")]
 fn a_word_of_another_tool_leads_to_ours(#[case] fields: &str, #[case] expected: &str) {
     let told = told(&service(fields));
     assert!(told.contains(expected), "{told}");
@@ -90,7 +90,7 @@ fn a_word_of_another_tool_leads_to_ours(#[case] fields: &str, #[case] expected: 
 )]
 #[case(
     "databases: { main: { engine: postgres, instance: db.t4g.micro, credentials: x, database: my-db } }\n",
-    "\"my-db\" doesn't fit; write at most 63 letters, digits and _, with a letter first and no hyphen: The database"
+    "\"my-db\" doesn't fit; write at most 63 letters, digits and _, with a letter first and no hyphen: Name of the database"
 )]
 #[case(
     "loadBalancers: { a: { type: application, internal: true } }\n",

@@ -573,6 +573,6 @@ async fn a_secret_that_somebody_tagged_as_ours_is_not_deleted() {
     let entry = entry.build();
     let listed = mock!(Client::list_secrets)
         .then_output(move || ListSecretsOutput::builder().secret_list(entry.clone()).build());
-    let pruned = prune(&client(&[&listed]), &dropped(Operation::Prune)).await.expect("an answer");
+    let pruned = prune(&client(&[&listed]).secrets, &dropped(Operation::Prune)).await.expect("an answer");
     assert_eq!(pruned.changes, []);
 }

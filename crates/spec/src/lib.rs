@@ -11,6 +11,7 @@ mod name;
 mod normalise;
 mod number;
 pub mod parse;
+mod pattern;
 pub mod reference;
 mod region;
 pub mod schema;

@@ -4,12 +4,8 @@
 //! What is broken doesn't hide what is wrong elsewhere: a stand-in takes its place, and faults of meaning that
 //! depend on the stand-in aren't told.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::LazyLock,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use fancy_regex::Regex;
 use serde_json::{Map, Number, Value};
 
 use crate::{
@@ -17,7 +13,7 @@ use crate::{
     fault::{SOUGHT, cut},
     foreign,
     number::{self, Whole},
-    schema,
+    pattern, schema,
     suggest::nearest,
     tree::{Content, Entry, Node, Place, Scalar},
 };
@@ -254,10 +250,10 @@ impl Reader {
                 self.fault(node.place, format!("write {lower} without quotes"));
             }
             (_, "yes" | "on" | "1" | "enabled") => {
-                self.fault(node.place, format!("write true, not {}", shown(node)))
+                self.fault(node.place, format!("write true, not {}", shown(node)));
             }
             (_, "no" | "off" | "0" | "disabled") => {
-                self.fault(node.place, format!("write false, not {}", shown(node)))
+                self.fault(node.place, format!("write false, not {}", shown(node)));
             }
             _ => self.fault(node.place, format!("write true or false, not {}", shown(node))),
         }
@@ -554,7 +550,7 @@ fn unfit(text: &str, schema: &'static Value, field: &'static Value) -> Option<St
         return Some(format!("write at most {most} characters, not {length}"));
     }
     let pattern = rule("pattern").and_then(Value::as_str)?;
-    if matches(pattern, text) {
+    if pattern::matches(pattern, text) {
         return None;
     }
     if schema::name(schema) == "Duration" {
@@ -569,78 +565,9 @@ fn unfit(text: &str, schema: &'static Value, field: &'static Value) -> Option<St
             )
         });
     }
-    Some(match fitting(pattern) {
+    Some(match pattern::fitting(pattern) {
         Some(fitting) => format!("{} doesn't fit; write {fitting}: {}", quoted(text), described(field)),
         None => format!("{} doesn't fit: {}", quoted(text), described(field)),
-    })
-}
-
-fn matches(pattern: &'static str, text: &str) -> bool {
-    static PATTERNS: LazyLock<HashMap<&'static str, Regex>> = LazyLock::new(|| {
-        let mut found = HashMap::new();
-        patterns(schema::schema(), &mut found);
-        found
-    });
-    PATTERNS.get(pattern).is_none_or(|pattern| pattern.is_match(text).unwrap_or(false))
-}
-
-fn patterns(schema: &'static Value, found: &mut HashMap<&'static str, Regex>) {
-    match schema {
-        Value::Object(fields) => {
-            if let Some(pattern) = fields.get("pattern").and_then(Value::as_str)
-                && let Ok(regex) = Regex::new(pattern)
-            {
-                found.insert(pattern, regex);
-            }
-            fields.values().for_each(|field| patterns(field, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| patterns(item, found)),
-        _ => {}
-    }
-}
-
-/// What fits a pattern, in words.
-fn fitting(pattern: &str) -> Option<&'static str> {
-    Some(match pattern {
-        r"^[a-z]([a-z0-9]|-[a-z0-9])*$" => "small letters, digits and single hyphens, with a letter first",
-        r"^(cron|rate)\(.+\)$" => "an expression such as cron(0 5 ? * MON-FRI *) or rate(7 days)",
-        r"^[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+)*$" => "a time zone such as Europe/Berlin",
-        r"^vpc-[0-9a-f]{8,17}$" => "a VPC's id such as vpc-0a1b2c3d",
-        r"^[A-Za-z0-9/_-]{1,250}$" => "letters, digits and /_-",
-        r"^[A-Za-z0-9/_+=.@-]{1,512}$" => "letters, digits and /_+=.@-",
-        r"^[A-Za-z0-9+=,.@_-]{1,64}$" => "at most 64 letters, digits and +=,.@_-",
-        r"^[a-z0-9]+([._/-][a-z0-9]+)*$" => "small letters and digits, with single ._/- between them",
-        r"^[A-Za-z0-9.-]+\.[A-Za-z]+(/[A-Za-z0-9._/-]+)?$" => {
-            "a host without https://, such as token.actions.githubusercontent.com"
-        }
-        r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$" => {
-            "3 to 63 small letters, digits, dots and hyphens, with a letter or digit at both ends"
-        }
-        r"^(/[^$#<>;`|&?{}^*/.\s][^$#<>;`|&?{}^*/\s]*){1,4}$" => {
-            "a path of one to four parts without spaces, such as /app/data"
-        }
-        r"^[0-9]{1,10}:[0-9]{1,10}$" => "the numbers of a user and a group, such as \"1000:1000\"",
-        r"^0?[0-7]{3}$" => "three digits from 0 to 7, such as \"755\"",
-        r"^[0-9][0-9A-Za-z._-]*$" => "a version such as \"16\" or \"16.4\"",
-        r"^db\.[a-z0-9-]+\.[a-z0-9]+$" => "an instance class such as db.t4g.micro",
-        r"^[A-Za-z][A-Za-z0-9_]{0,62}$" => {
-            "at most 63 letters, digits and _, with a letter first and no hyphen"
-        }
-        r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$" => {
-            "a domain name such as app.example.com or *.example.com"
-        }
-        r"^[A-Za-z0-9_/.#-]{1,512}$" => "letters, digits and _/.#-",
-        r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$" => {
-            "at most 32 letters, digits and hyphens, with no hyphen at the ends"
-        }
-        r"^[A-Za-z0-9_-]{1,255}$" | r"^[A-Za-z0-9_-]{1,64}$" => "letters, digits, _ and -",
-        r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$" => "an instance type such as t3.small",
-        r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$" => "a user, or a user and a group, such as \"1000:1000\"",
-        r"^[A-Za-z0-9_.*-]{1,128}$" => "a tag, with * for any characters, such as `v*-playground`",
-        r"^/" => "a path that begins with /",
-        r"^[2-4][0-9]{2}([,-][2-4][0-9]{2})*$" => "statuses such as \"200\", \"200,301\" or \"200-399\"",
-        r"^[A-Za-z0-9_-]{1,128}$" => "letters, digits, _ and -",
-        _ => return None,
     })
 }
 
@@ -700,14 +627,17 @@ fn listed(name: &str, item: &str) -> String {
 fn list_for_map(name: &str, items: &[Node], each: &'static Value) -> String {
     let first = items.first();
     if kind(each) == "string" {
-        let pair = first.and_then(|item| match item.text() {
-            Some(text) => text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())),
-            None => {
-                let field = |names: &[&str]| {
-                    names.iter().find_map(|name| item.field(name)?.text().map(str::to_owned))
-                };
-                Some((field(&["name", "Name", "key", "Key"])?, field(&["value", "Value"])?))
+        let field = |item: &Node, names: [&str; 2]| {
+            names.iter().find_map(|name| item.field(name)?.text().map(str::to_owned))
+        };
+        let pair = first.and_then(|item| {
+            if let Some(text) = item.text() {
+                return text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
             }
+            Some((
+                field(item, ["name", "Name"]).or_else(|| field(item, ["key", "Key"]))?,
+                field(item, ["value", "Value"])?,
+            ))
         });
         let (key, value) = pair.unwrap_or_else(|| ("NAME".to_owned(), "value".to_owned()));
         return format!("{name} is a map: write \"{}: {}\", not a list", cut(&key), cut(&value));
@@ -791,13 +721,12 @@ mod tests {
             for (word, part) in fields {
                 match word.as_str() {
                     "properties" | "$defs" => {
-                        part.as_object().into_iter().flatten().for_each(|(_, part)| unread(part, found))
+                        part.as_object().into_iter().flatten().for_each(|(_, part)| unread(part, found));
                     }
-                    "default" | "examples" => {}
+                    "default" | "examples" | "title" => {}
                     "anyOf" | "oneOf" => {
-                        part.as_array().into_iter().flatten().for_each(|part| unread(part, found))
+                        part.as_array().into_iter().flatten().for_each(|part| unread(part, found));
                     }
-                    "title" => {}
                     word if !READ.contains(&word) => {
                         found.insert(word.to_owned());
                     }
@@ -808,24 +737,5 @@ mod tests {
         let mut found = BTreeSet::new();
         unread(schema::schema(), &mut found);
         assert!(found.is_empty(), "the schema says {found:?}, which nothing looks at");
-    }
-
-    #[test]
-    fn every_pattern_of_the_schema_can_be_matched() {
-        fn all(schema: &Value, found: &mut Vec<String>) {
-            match schema {
-                Value::Object(fields) => {
-                    found.extend(fields.get("pattern").and_then(Value::as_str).map(str::to_owned));
-                    fields.values().for_each(|field| all(field, found));
-                }
-                Value::Array(items) => items.iter().for_each(|item| all(item, found)),
-                _ => {}
-            }
-        }
-        let mut found = Vec::new();
-        all(schema::schema(), &mut found);
-        for pattern in found {
-            assert!(Regex::new(&pattern).is_ok(), "{pattern}");
-        }
     }
 }

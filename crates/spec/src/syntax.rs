@@ -169,6 +169,13 @@ fn message(kind: &Kind, before: &str, at: &str) -> String {
         Kind::InvalidTrailingSingleQuotedScalar | Kind::InvalidTrailingDoubleQuotedScalar => {
             "nothing may follow the closing quote; quote the whole value".to_owned()
         }
+        kind => rare(kind).to_owned(),
+    }
+}
+
+/// The same of what is seldom written.
+fn rare(kind: &Kind) -> &'static str {
+    match kind {
         Kind::UnknownQuotedScalarEscape
         | Kind::InvalidQuotedScalarHexEscape
         | Kind::InvalidUnicodeEscape
@@ -176,9 +183,9 @@ fn message(kind: &Kind, before: &str, at: &str) -> String {
         | Kind::InvalidLowSurrogateHexEscape
         | Kind::MissingLowSurrogate
         | Kind::UnpairedLowSurrogate => {
-            "there is no such escape; write \\\\ for a backslash, or use single quotes".to_owned()
+            "there is no such escape; write \\\\ for a backslash, or use single quotes"
         }
-        Kind::RecursionLimitExceeded => "fields stand in fields too deep".to_owned(),
+        Kind::RecursionLimitExceeded => "fields stand in fields too deep",
         Kind::UndeclaredTagHandle
         | Kind::MissingTagUri
         | Kind::ExpectedTagBang
@@ -186,27 +193,25 @@ fn message(kind: &Kind, before: &str, at: &str) -> String {
         | Kind::InvalidTagTerminator
         | Kind::InvalidTagEscape
         | Kind::InvalidGlobalTagCharacter => {
-            "quote it: a plain ! begins a YAML tag, which a spec doesn't use".to_owned()
+            "quote it: a plain ! begins a YAML tag, which a spec doesn't use"
         }
         Kind::ZeroBlockScalarIndent | Kind::InvalidBlockScalarHeader => {
-            "quote it: a plain | or > begins text of several lines, which starts in the next one".to_owned()
+            "quote it: a plain | or > begins text of several lines, which starts in the next one"
         }
-        Kind::PlainScalarStartsWithDashFlowIndicator => "write a space after the `-`, or quote it".to_owned(),
-        Kind::BomInsideDocument => "a byte order mark stands inside the file; delete it".to_owned(),
+        Kind::PlainScalarStartsWithDashFlowIndicator => "write a space after the `-`, or quote it",
+        Kind::BomInsideDocument => "a byte order mark stands inside the file; delete it",
         Kind::InvalidDocumentEnd
         | Kind::DocumentIndicatorInQuotedScalar
         | Kind::ExpectedDocumentStart
         | Kind::MissingDocumentEndBeforeDirective => {
-            "one file describes one environment: leave `---` and `...` out".to_owned()
+            "one file describes one environment: leave `---` and `...` out"
         }
         Kind::InvalidDirectiveName
         | Kind::MissingDirectiveName
         | Kind::MissingYamlVersion
         | Kind::InvalidDirectiveTerminator
         | Kind::UnsupportedYamlMajorVersion
-        | Kind::DuplicateVersionDirective => {
-            "quote it: a plain % at the begin of a line is YAML's own".to_owned()
-        }
-        _ => "YAML can't be read from here on; quote the value if it holds special characters".to_owned(),
+        | Kind::DuplicateVersionDirective => "quote it: a plain % at the begin of a line is YAML's own",
+        _ => "YAML can't be read from here on; quote the value if it holds special characters",
     }
 }

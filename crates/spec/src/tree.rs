@@ -279,7 +279,7 @@ impl Builder {
         let open = self.open.pop()?;
         let content = Rc::new(match open.entries {
             None => Content::List(open.items),
-            Some(entries) => Content::Map(self.once(path, merge(entries, &open.merged))),
+            Some(entries) => Content::Map(self.once(&path, merge(entries, &open.merged))),
         });
         self.anchor(open.anchor, &content, open.values, open.depth);
         self.values -= open.values - 1;
@@ -287,14 +287,14 @@ impl Builder {
     }
 
     /// Each field once: of those that are written twice the first is kept.
-    fn once(&mut self, path: Vec<String>, entries: Vec<Entry>) -> Vec<Entry> {
+    fn once(&mut self, path: &[String], entries: Vec<Entry>) -> Vec<Entry> {
         let mut lines: HashMap<String, u32> = HashMap::new();
         let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
             if let Some(line) = lines.get(&entry.key) {
                 let message =
                     format!("\"{}\" is written twice, first in line {line}; keep one", cut(&entry.key));
-                let path = [&path[..], std::slice::from_ref(&entry.key)].concat();
+                let path = [path, std::slice::from_ref(&entry.key)].concat();
                 self.found.push(Found { path, place: entry.place, message });
             } else {
                 lines.insert(entry.key.clone(), entry.place.line);
@@ -402,7 +402,7 @@ impl Builder {
 
     fn fault(&mut self, place: Place, message: String) {
         let path = self.path();
-        self.found.push(Found { path, place, message });
+        self.found.push(Found { place, path, message });
     }
 
     /// Where in the spec the reader is.

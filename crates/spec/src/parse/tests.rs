@@ -393,8 +393,13 @@ proptest! {
     }
 }
 
+/// So many lines.
+fn lines(numbers: std::ops::Range<usize>, line: impl Fn(usize) -> String) -> String {
+    numbers.map(line).collect::<Vec<_>>().join("\n")
+}
+
 #[rstest]
-#[case::many_faults(spec(&(0..20_000).map(|number| format!("x{number}: 1\n")).collect::<String>()))]
+#[case::many_faults(spec(&lines(0..20_000, |number| format!("x{number}: 1"))))]
 #[case::many_faults_in_a_line(spec(&format!("tags: [{}]", "{},".repeat(200_000))))]
 #[case::many_items(spec(&format!("checks: [{}]", "[],".repeat(60_000))))]
 #[case::a_long_word(spec(&format!("{}: 1", "a".repeat(1000))))]
@@ -402,14 +407,14 @@ proptest! {
 #[case::a_long_line(spec(&format!("region: '{}${{'", "é".repeat(400_000))))]
 #[case::many_references(spec(&format!("services: {{ a: {{ image: '{}' }} }}", "${x}".repeat(200_000))))]
 #[case::deep("[".repeat(400_000))]
-#[case::deep_fields((0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>())]
+#[case::deep_fields(lines(0..1000, |depth| format!("{}a:", " ".repeat(depth))))]
 #[case::a_bomb(spec(&format!(
     "a: &a0 [x]\n{}",
-    (1..60).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect::<String>()
+    lines(1..60, |n| format!("a{n}: &a{n} [{}]", format!("*a{},", n - 1).repeat(9)))
 )))]
 #[case::a_chain_of_aliases(spec(&format!(
     "a: &a0 [x]\n{}",
-    (1..10_000).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect::<String>()
+    lines(1..10_000, |n| format!("a{n}: &a{n} [*a{}]", n - 1))
 )))]
 #[case::not_closed(spec("region: '"))]
 #[case::tabs("\t".repeat(1000))]
@@ -420,7 +425,7 @@ fn what_is_large_or_deep_has_an_answer_of_its_size(#[case] text: String) {
 
 #[test]
 fn of_many_faults_the_first_are_told_and_then_how_many_there_are() {
-    let text = spec(&(0..300).map(|number| format!("x{number}: 1\n")).collect::<String>());
+    let text = spec(&lines(0..300, |number| format!("x{number}: 1")));
     let faults = parse(&text, None).expect_err("faults").0;
     assert_eq!(faults.len(), 101);
     assert_eq!(faults[100].message, "from here on there are 200 more faults");
@@ -431,7 +436,7 @@ fn of_many_faults_the_first_are_told_and_then_how_many_there_are() {
 fn of_a_long_line_the_part_around_the_fault_is_shown() {
     let text = spec(&format!(
         "services: {{ {}, web: {{ image: nginx, cpu: 300 }} }}",
-        "a: { image: nginx }, ".repeat(1).repeat(20).trim_end_matches(", ")
+        "a: { image: nginx }, ".repeat(20).trim_end_matches(", ")
     ));
     let faults = parse(&text, None).expect_err("faults");
     let shown = faults.render("demo.yaml", &text);

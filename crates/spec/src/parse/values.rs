@@ -90,8 +90,7 @@ fn a_number_of_a_json_spec_is_what_was_written() {
     let text = r#"{"apiVersion": "plinth/v1", "name": "demo", "services": {"app": {"image": "nginx", "environment":
         {"A": 1.10, "B": 18446744073709551616, "C": 1e3, "D": "0123", "E": true, "F": "a\u00e9\n"}}}}"#;
     let spec = parse(text, None).expect("a spec");
-    let environment =
-        spec.services["app"].environment.values().map(|text| text.to_string()).collect::<Vec<_>>();
+    let environment = spec.services["app"].environment.values().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(environment, ["1.10", "18446744073709551616", "1e3", "0123", "true", "aé\n"]);
 }
 
@@ -152,8 +151,7 @@ services:
         b
 ";
     let spec = parse(text, None).expect("a spec");
-    let environment =
-        spec.services["app"].environment.values().map(|text| text.to_string()).collect::<Vec<_>>();
+    let environment = spec.services["app"].environment.values().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(environment, ["a b", "a\n  b\n", "a b", "a\tb"]);
 }
 
@@ -181,7 +179,7 @@ services:
     let told = |service: &str| {
         format!(
             "{:?}",
-            spec.services[service].environment.values().map(|text| text.to_string()).collect::<Vec<_>>()
+            spec.services[service].environment.values().map(ToString::to_string).collect::<Vec<_>>()
         )
     };
     assert_eq!(spec.services["b"].image.text().to_string(), "httpd");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Fault, Faults, Spec, check,
-    fault::Found,
+    fault::{Found, SOUGHT},
     foreign, normalise,
     structure::{self, Origin, StandIn},
     tree::{self, Place, Places},
@@ -69,10 +69,11 @@ fn read(text: &str, name: Option<&str>, origin: Origin) -> Result<Spec, Faults> 
         }
     }
     let less = structure::form(&root, whole, StandIn::Less, origin);
-    if !whole {
+    if !whole || less.found.len() >= SOUGHT {
         // What isn't read to its end may yet have been right, and what isn't read at all is not missing.
-        let open = found.last().map(|found| found.path.clone()).unwrap_or_default();
-        found.extend(less.found.into_iter().filter(|found| !open.starts_with(&found.path)));
+        let open = found.last().filter(|_| !whole).map(|found| found.path.clone());
+        let is_open = |path: &[String]| open.as_ref().is_some_and(|open| open.starts_with(path));
+        found.extend(less.found.into_iter().filter(|found| !is_open(&found.path)));
         return Err(Faults::told(found));
     }
     found.extend(less.found);

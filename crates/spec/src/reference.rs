@@ -239,12 +239,17 @@ impl FromStr for Text {
             }
             match inside.trim().parse() {
                 Ok(reference) => parts.push(Part::Reference(reference)),
-                Err(message) if !wrong.contains(&message) && wrong.len() < TOLD => wrong.push(message),
-                Err(_) => {}
+                Err(message) => {
+                    wrong.push(message);
+                    if wrong.len() == TOLD {
+                        break;
+                    }
+                }
             }
             rest = after;
         }
         if !wrong.is_empty() {
+            wrong.dedup();
             return Err(wrong.join("; and "));
         }
         literal.push_str(rest);

@@ -78,9 +78,14 @@ struct Reader {
 
 impl Reader {
     fn fault(&mut self, place: Place, message: impl Into<String>) {
-        if self.found.len() < SOUGHT {
+        if !self.is_enough() {
             self.found.push(Found { path: self.path.clone(), place, message: message.into() });
         }
+    }
+
+    /// Whether so much is wrong that the rest isn't looked at.
+    fn is_enough(&self) -> bool {
+        self.found.len() >= SOUGHT
     }
 
     /// What stands at a field of this schema; none if it is broken, which is told. `named` says whether the field is
@@ -288,14 +293,17 @@ impl Reader {
             self.fault(node.place, format!("write at most {most}, not {}", found.len()));
             return None;
         }
-        let item = |(index, item): (usize, &Node)| {
+        let mut values = Vec::with_capacity(found.len());
+        for (index, item) in found.iter().enumerate() {
+            if self.is_enough() {
+                return None;
+            }
             self.path.push(index.to_string());
             let value = self.value(item, items, false);
-            let value = self.or_stand_in(value, items);
+            values.push(self.or_stand_in(value, items));
             self.path.pop();
-            value
-        };
-        Some(Value::Array(found.iter().enumerate().map(item).collect()))
+        }
+        Some(Value::Array(values))
     }
 
     fn map(&mut self, node: &Node, schema: &'static Value, field: &'static Value) -> Option<Value> {
@@ -307,6 +315,9 @@ impl Reader {
         let mut fields = Map::new();
         let known = schema.get("properties").and_then(Value::as_object);
         for entry in entries {
+            if self.is_enough() {
+                return None;
+            }
             let own = known.and_then(|known| known.get(&entry.key));
             let free = schema.get("additionalProperties").filter(|free| free.is_object());
             match (own, free) {

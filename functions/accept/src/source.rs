@@ -27,7 +27,9 @@ pub(crate) async fn find(accept: &Accept, trigger: &Trigger) -> Result<Source> {
         Asked::Plan => None,
         _ => spec_version(&accept.s3, &accept.bucket, &spec_keys(environment)).await?,
     };
-    Ok(Source { text: Some(Ok(given.to_string())), version, uploaded: Some(Timestamp::now()) })
+    // What of it may not be what was written can only be seen here: stored, it is a file like others.
+    let text = spec::parse_given(given, Some(environment)).map(|_| given.to_string());
+    Ok(Source { text: Some(text), version, uploaded: Some(Timestamp::now()) })
 }
 
 pub(crate) async fn current(accept: &Accept, environment: &str) -> Result<Source> {

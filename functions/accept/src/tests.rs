@@ -169,6 +169,17 @@ async fn a_bad_spec_that_comes_with_the_question_does_not_overwrite_the_good_one
 }
 
 #[tokio::test]
+async fn a_decimal_that_comes_with_the_question_is_refused_where_it_may_not_be_what_was_written() {
+    let altered = sent(r#"{ "apiVersion": "plinth/v1", "name": "demo", "tags": { "Release": 1.10 } }"#);
+    let (stored, faults) = (puts("environments/"), puts("runs/demo/run/faults.json"));
+    let [found, no_other] = head();
+    let rules = [&found, &no_other, &object("environments/demo.yaml", SPEC), &absent(), &stored, &faults];
+    let verdict = ask(altered, &rules, &[]).await.expect("a verdict");
+    assert_eq!(verdict.verdict, Way::Rejected);
+    assert_eq!([stored.num_calls(), faults.num_calls()], [0, 1]);
+}
+
+#[tokio::test]
 async fn a_good_spec_that_comes_with_the_question_is_stored_before_the_lock_is_taken() {
     let spec = r#"{ "apiVersion": "plinth/v1", "name": "demo", "cluster": { "capacity": "fargate-spot" } }"#;
     let (stored, [lost, lock], [found, no_other]) = (puts("environments/demo.yaml"), held(), head());

@@ -140,7 +140,11 @@ async fn a_service_moves_to_another_target_group_while_it_serves() {
     let ecs = Ecs::new(&local.aws);
     let described = ecs.describe_services().cluster("moves").services("moves-app").send().await;
     let service = described.expect("services").services.expect("services").remove(0);
-    let ports: Vec<_> = service.load_balancers().iter().filter_map(|used| used.container_port()).collect();
+    let ports: Vec<_> = service
+        .load_balancers()
+        .iter()
+        .filter_map(aws_sdk_ecs::types::LoadBalancer::container_port)
+        .collect();
     assert_eq!(ports, [9090]);
     assert_eq!(settings(&local, "moves", "target-group").len(), 1);
     local.destroy("moves").await;

@@ -262,6 +262,6 @@ async fn a_statement_that_somebody_else_put_on_a_bucket_stays() {
             document["Statement"] == serde_json::json!([{ "Sid": "Theirs" }, spoken().policy])
         })
         .then_output(|| PutBucketPolicyOutput::builder().build());
-    policy::put(&s3(&[put.clone()]), NAME, &found, &spoken().policy).await.expect("a policy");
+    policy::put(&s3(std::slice::from_ref(&put)), NAME, &found, &spoken().policy).await.expect("a policy");
     assert_eq!(put.num_calls(), 1);
 }

@@ -438,7 +438,7 @@ async fn a_plan_names_what_will_be_made_while_nothing_is_there_yet() {
         Change::create("databases.main.subnets").with("name", "demo-main-database"),
         Change::create("databases.main").with("name", "demo-main").with("version", "16.10"),
         Change::create("databases.main.instance")
-            .with("name", &member_name())
+            .with("name", member_name())
             .with("instance", "db.serverless"),
     ];
     assert_eq!(answer.changes, named);
@@ -1377,7 +1377,7 @@ async fn a_dropped_cluster_is_planned_and_goes_after_its_instance_and_before_its
     let planned = plan(&clients(&rules), &dropped_context(Operation::Plan)).await.expect("an answer");
     let named = [
         Change::delete("databases.main").with("name", "demo-main"),
-        Change::delete("databases.main.instance").with("name", &member_name()),
+        Change::delete("databases.main.instance").with("name", member_name()),
         Change::delete("databases.main.subnets").with("name", "demo-main-database"),
         Change::delete("databases.main.group").with("id", "sg-db"),
     ];

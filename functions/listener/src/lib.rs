@@ -149,13 +149,12 @@ fn own(
             Protocol::Https => ProtocolEnum::Https,
             Protocol::Tcp => ProtocolEnum::Tcp,
         },
-        default: match &listener.default {
-            Some(to) => Default::Forward(goal(context, key, to, &format!("{address}.default"))?),
-            None => {
-                let secure = balancer.listeners.values().find(|other| other.port == SECURE);
-                let to = secure.and_then(|secure| secure.default.as_ref());
-                Default::Redirect(to.map(|to| goal(context, key, to, address)).transpose()?)
-            }
+        default: if let Some(to) = &listener.default {
+            Default::Forward(goal(context, key, to, &format!("{address}.default"))?)
+        } else {
+            let secure = balancer.listeners.values().find(|other| other.port == SECURE);
+            let to = secure.and_then(|secure| secure.default.as_ref());
+            Default::Redirect(to.map(|to| goal(context, key, to, address)).transpose()?)
         },
         tags: context.tags(address),
     })

@@ -108,7 +108,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_broadcast())
 }
 
-/// Global unicast is 2000::/3.
+/// Global unicast is `2000::/3`.
 /// Source: <https://www.iana.org/assignments/ipv6-address-space/ipv6-address-space.xhtml>
 fn is_public_v6(address: Ipv6Addr) -> bool {
     address.segments()[0] & 0xe000 == 0x2000
@@ -119,8 +119,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let four = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(four(high, low)),
-        [0x2002, high, low, ..] => Some(four(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(four(high, low)),
         _ => None,
     }
 }

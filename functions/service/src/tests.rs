@@ -1675,8 +1675,11 @@ const BOTH: &[(&str, &str)] = &[(NEW, "v1.10.0-playground"), (OLD, "v1.9.0-playg
 
 /// A revision as it is described by its ARN; the newest also by its family.
 fn revision(arn: &'static str, image: &'static str) -> Rule {
+    revision_of(arn, definition(image))
+}
+
+fn revision_of(arn: &'static str, mut definition: TaskDefinition) -> Rule {
     let tags = task_definition::tag_list(&context(Operation::Plan).tags("services.app.definition"));
-    let mut definition = definition(image);
     definition.task_definition_arn = Some(arn.to_owned());
     mock!(Ecs::describe_task_definition)
         .match_requests(move |request| {
@@ -1809,7 +1812,9 @@ async fn where_every_image_is_refused_the_service_stays_with_what_it_has() {
 async fn a_revision_that_differs_in_more_than_its_image_refuses_no_image() {
     let mut rules = followed();
     rules.services = at(OLDER, "3 run", None);
-    rules.ecs = vec![revision(OLDER, NEW)];
+    let mut larger = definition(NEW);
+    larger.cpu = Some("512".to_owned());
+    rules.ecs = vec![revision_of(OLDER, larger)];
     rules.ecs.extend(stopped());
     let error = rules.ensured().await.unwrap_err();
     assert!(error.to_string().ends_with("upload the spec again"), "{error}");

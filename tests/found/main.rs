@@ -2,7 +2,6 @@
 
 mod attacks;
 mod back;
-mod data;
 mod doors;
 mod traffic;
 mod values;

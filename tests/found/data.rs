@@ -1,1 +1,0 @@
-//! Data is lost only when the spec says so.

@@ -207,11 +207,10 @@ def change_by_itself(name: str, version: str | None, storage: int | None) -> dic
     """
     backend = next(each for regions in rds_backends.values() for each in regions.values()
                    if name in each.databases or name in each.clusters)
-    cluster = backend.clusters.get(name)
-    members = [each for each in backend.databases.values() if each.db_cluster_identifier == name]
-    for thing in [cluster, *members] if cluster else [backend.databases[name]]:
-        thing.engine_version = version or thing.engine_version
-        thing.allocated_storage = storage or thing.allocated_storage
+    # Instances of a cluster have its version.
+    thing = backend.clusters.get(name) or backend.databases[name]
+    thing.engine_version = version or thing.engine_version
+    thing.allocated_storage = storage or thing.allocated_storage
     return {"name": name, "version": version, "storage": storage}
 
 

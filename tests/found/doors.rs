@@ -111,8 +111,7 @@ async fn a_bad_spec_that_comes_with_the_question_leaves_the_good_one_and_its_sta
         assert_eq!(local.answer_of(&run).await["state"], "rejected", "{input}");
     }
     // Nor what only AWS knows to be wrong, of a plan.
-    let adopted =
-        "{ apiVersion: plinth/v1, name: inline, network: { vpc: vpc-0dead, private: [subnet-0dead] } }";
+    let adopted = "{ apiVersion: plinth/v1, name: inline, network: { vpc: vpc-0dead0dead, private: [subnet-0dead0dead] } }";
     let adopted = spec::parse(adopted, None).expect("a spec");
     let run = local.start(&json!({ "action": "plan", "spec": adopted })).await;
     let fault = local.answer_of(&run).await["fault"].clone();
@@ -251,7 +250,7 @@ async fn an_environment_grows_to_a_third_zone_and_back_in_place() {
         format!(
             "
 apiVersion: plinth/v1
-name: grown
+name: zones
 network: {{ zones: {zones}, nat: single }}
 fileSystems: {{ data: {{}} }}
 loadBalancers:
@@ -264,13 +263,13 @@ services:
 "
         )
     };
-    local.ready("grown", &spec(2)).await;
-    let two = subnets(&local, "grown");
+    local.ready("zones", &spec(2)).await;
+    let two = subnets(&local, "zones");
     assert_eq!(two.len(), 4, "{two:?}");
     let planned = tests::addresses(&local.plan(&spec(3)).await);
     assert!(planned.contains("network.public.3") && planned.contains("network.private.3"), "{planned:?}");
-    local.ready("grown", &spec(3)).await;
-    let three = subnets(&local, "grown");
+    local.ready("zones", &spec(3)).await;
+    let three = subnets(&local, "zones");
     assert_eq!(three.len(), 6, "{three:?}");
     assert!(two.iter().all(|subnet| three.contains(subnet)), "{two:?} {three:?}");
     assert_eq!(local.plan(&spec(3)).await, []);
@@ -279,9 +278,9 @@ services:
     let gone = shrunk.iter().filter(|change| change.action == step::Action::Delete);
     let gone: Vec<&str> = gone.map(|change| change.address.as_str()).collect();
     assert!(gone.contains(&"network.public.3") && gone.contains(&"network.private.3"), "{gone:?}");
-    local.ready("grown", &spec(2)).await;
-    assert_eq!(subnets(&local, "grown"), two);
+    local.ready("zones", &spec(2)).await;
+    assert_eq!(subnets(&local, "zones"), two);
     assert_eq!(local.plan(&spec(2)).await, []);
-    local.destroy("grown").await;
+    local.destroy("zones").await;
     local.same(&before);
 }

@@ -20,11 +20,13 @@ pub(crate) async fn ensure(
 ) -> Result<()> {
     let found = all(efs, id).await?;
     let subnets: BTreeSet<&str> = found.iter().map(MountTargetDescription::subnet_id).collect();
-    let extra = found.iter().filter(|target| !wanted.subnets.iter().any(|id| id == target.subnet_id()));
-    side_by_side(extra.map(|target| delete(efs, target))).await?;
+    let is_wanted =
+        |target: &&MountTargetDescription| wanted.subnets.iter().any(|id| id == target.subnet_id());
+    let (kept, extra): (Vec<_>, Vec<_>) = found.iter().partition(is_wanted);
+    side_by_side(extra.into_iter().map(|target| delete(efs, target))).await?;
     let missing = wanted.subnets.iter().filter(|subnet| !subnets.contains(subnet.as_str()));
     side_by_side(missing.map(|subnet| create(efs, wanted, id, subnet, group))).await?;
-    for target in &found {
+    for target in kept {
         if groups(efs, target).await? != [group] {
             let target = target.mount_target_id();
             let put = efs.modify_mount_target_security_groups().mount_target_id(target);

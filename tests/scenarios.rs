@@ -655,7 +655,7 @@ network: { nat: none, zones: 1 }
 functions: { index: { package: reportportal-index, environment: { TRAEFIK_SERVICES_URL: 'http://x:1' } } }
 jobs: { once: { image: nginx:1 } }
 ";
-    local.control("POST", "scale", Some(json!({ "scale": 0.5 })));
+    local.control("POST", "scale", Some(json!({ "scale": 1.0 })));
     let waits = waits(&local, "early", spec, None).await;
     for told in ["cannot be assumed by Lambda", "ECS was unable to assume the role"] {
         assert!(waits.iter().any(|wait| wait.contains(told)), "nothing waited for a role: {waits:#?}");

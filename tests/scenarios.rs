@@ -225,7 +225,7 @@ async fn waits(local: &Local, name: &str, spec: &str, image: Option<(&str, &str)
 async fn what_takes_time_is_waited_for_by_looking_again() {
     let local = Local::take().await;
     let before = local.inventory();
-    local.control("POST", "scale", Some(json!({ "scale": 0.05 })));
+    local.control("POST", "scale", Some(json!({ "scale": 0.1 })));
     let (name, spec) = ("question-answering", tests::file("examples/question-answering.yaml"));
     let waits = waits(&local, name, &spec, Some(("ecs-repo", "latest"))).await;
     for thing in ["NAT gateway", "VPC endpoint", "load balancer", "VPC link", "tasks run"] {

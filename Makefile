@@ -19,7 +19,6 @@ down:
 # All targets at once: the tests' own features of the SDK crates would have these compiled a second time.
 test: .venv/ready
 	cargo build --locked --workspace --all-targets
-	$(PYTHON) -m infra.local.selftest
 	cargo test --locked --workspace
 
 lint: .venv/ready tests/lint/node_modules

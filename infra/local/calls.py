@@ -44,7 +44,8 @@ def install() -> None:
         call.status, call.error = answer[0], error_code(*answer)
         log.append(call)
         call.number = len(log)
-        await asyncio.to_thread(watch.after, call)
+        if watch.concerns(call):
+            await asyncio.to_thread(watch.after, call)
         return answer
 
     ministack._dispatch_service_request = observed

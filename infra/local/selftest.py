@@ -311,6 +311,13 @@ def task(arn: str, payload: dict, **more) -> dict:
 
 
 @check
+def an_expression_may_take_a_second() -> None:
+    endless = "{% ($f := function($n) { $f($n + 1) }; $f(0)) %}"
+    ended = run(machine("endless", {"A": {"Type": "Pass", "Output": endless, "End": True}}))
+    assert ended["error"] == "States.QueryEvaluationError" and "D1012" in ended["cause"], ended
+
+
+@check
 def a_tasks_end_leads_back_to_what_it_was_called_with() -> None:
     sfn, arn = server.client("stepfunctions"), function("told", ("s3:GetObject", "*"))
     branches = [{"StartAt": name, "States": {name: task(arn, {"name": name}, End=True)}} for name in "AB"]

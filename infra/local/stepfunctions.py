@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ministack.core.responses import error_response_json, get_account_id, get_region, now_iso
 from ministack.services import stepfunctions as sfn
+from jsonata import jexception, timebox
 
 from . import definition, lifecycle, permissions
 
@@ -62,6 +63,8 @@ def install() -> None:
     sfn._error_matches = _error_matches
     sfn._scaled_sleep = _sleep
     sfn._invoke_nested_start_execution_sync = _nested
+    timebox.Timebox.__init__ = _timed(timebox.Timebox.__init__)
+    timebox.Timebox.check_runaway = _check_time
     sfn._validate_definition_jsonata = _validated(sfn._validate_definition_jsonata)
     sfn._create_state_machine = _with_managed_rule(sfn._create_state_machine)
     sfn._update_state_machine = _with_managed_rule(sfn._update_state_machine)
@@ -181,6 +184,20 @@ def managed_rule_fault(role: str, text: str) -> str | None:
     if all(permissions.role_allows(role, each, rule) for each in needed):
         return None
     return f"'{role}' is not authorized to create managed-rule."
+
+
+def _timed(plain: Callable) -> Callable:
+    """The time that an expression may take is its thread's own: what else keeps the machine busy doesn't count."""
+    def begin(box: timebox.Timebox, *args) -> None:
+        plain(box, *args)
+        box.time = time.thread_time()
+
+    return begin
+
+
+def _check_time(box: timebox.Timebox) -> None:
+    if (time.thread_time() - box.time) * 1000 > box.timeout:
+        raise jexception.JException("D1012", -1, box.timeout)
 
 
 def _limited(plain: Callable) -> Callable:

@@ -115,11 +115,14 @@ def end() -> dict:
     return seen
 
 
+def concerns(call) -> bool:
+    """Whether there is something to look at after a call that bridge doesn't answer."""
+    return bool(watches) and call.write and call.service in OTHERS
+
+
 def after(call) -> None:
-    """Looks after a call that neither moto nor ECS's own doing has looked after."""
-    if watches and call.write and call.service in OTHERS:
-        with bridge.lock:
-            _look(call)
+    with bridge.lock:
+        _look(call)
 
 
 def look() -> None:

@@ -464,17 +464,7 @@ impl Local {
     /// # Panics
     /// If it can't be taken.
     pub fn inventory(&self) -> Value {
-        let output = Command::new(python())
-            .args(["-m", "infra.local.inventory", "--json"])
-            .args(self.regions.iter().flat_map(|region| ["--region", region]))
-            .current_dir(root())
-            .env("AWS_ENDPOINT_URL", self.endpoint())
-            .env("AWS_ACCESS_KEY_ID", &self.key)
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .output()
-            .expect("python");
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+        self.control("GET", &format!("inventory?key={}&regions={}", self.key, self.regions.join(",")), None)
     }
 
     /// Whether everything is as it was before.

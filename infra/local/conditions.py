@@ -4,6 +4,7 @@ resources, the conditions of boundaries, and which resources a call is about.
 
 import contextvars
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -23,6 +24,7 @@ VARIABLE = re.compile(r"\$\{\s*([^,}]+?)\s*(?:,\s*'([^']*)'\s*)?\}")
 
 
 def install() -> None:
+    iam_evaluator.parse_policy_document = _once(iam_evaluator.parse_policy_document)
     iam_evaluator._first_match = _with_variables(iam_evaluator._first_match)
     # Boundaries have conditions too, which ministack looks for in a principal's own policies alone.
     iam_evaluator._names_condition_key = lambda policies, prefix: True
@@ -33,6 +35,16 @@ def install() -> None:
     iam_actions.request_tag_context = _with_what_is_asked(iam_actions.request_tag_context)
 
 
+def _once(plain: Callable) -> Callable:
+    """Every call asks for all policies of its caller, which seldom change."""
+    remembered = functools.lru_cache(maxsize=4096)(plain)
+
+    def parse(document: str | dict) -> list[ParsedStatement]:
+        return list(remembered(document)) if isinstance(document, str) else plain(document)
+
+    return parse
+
+
 def _with_variables(plain: Callable) -> Callable:
     """Variables stand for what the request has. Without a value one is equal to nothing.
 
@@ -40,7 +52,10 @@ def _with_variables(plain: Callable) -> Callable:
     """
     def first(asking: EvalContext, statements: list[ParsedStatement], effect: str) -> ParsedStatement | None:
         for statement in statements:
-            if statement.effect == effect and plain(asking, [_filled(statement, asking)], effect):
+            # Most statements are about other actions, and to fill in variables takes long.
+            if (statement.effect == effect
+                    and iam_evaluator._action_matches(asking.action, statement.actions, statement.not_actions)
+                    and plain(asking, [_filled(statement, asking)], effect)):
                 return statement
         return None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from urllib.parse import parse_qs
 
-from . import acm, calls, deployments, faults, given, lifecycle, rds, serve, watch
+from . import acm, calls, deployments, faults, given, inventory, lifecycle, rds, serve, watch
 
 PREFIX = "/_local/"
 
@@ -30,6 +30,9 @@ def _route(method: str, path: str, query: dict, body: dict) -> tuple[int, object
             return 200, {"ready": True, "scale": lifecycle.scale, "calls": len(calls.log)}
         case "GET", "calls":
             return 200, {"calls": calls.since(int(query.get("since", 0))), "last": len(calls.log)}
+        case "GET", "inventory":
+            account = inventory.account_of(query["key"])
+            return 200, json.loads(inventory.as_json(inventory.take(*query["regions"].split(","), account=account)))
         case "POST", "scale":
             lifecycle.scale = float(body.get("scale", lifecycle.scale))
             lifecycle.waits = float(body.get("waits", lifecycle.waits))

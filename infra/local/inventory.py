@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 
 import boto3
@@ -40,25 +40,31 @@ class Record:
 
 
 class Account:
-    """The services of one account and region."""
+    """The services of one account, as one of its callers sees them; of the process's own if no key is given."""
 
-    def __init__(self, region: str):
-        self._session = boto3.Session(region_name=region)
+    def __init__(self, key: str | None = None):
+        self._session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=key)
         self._config = Config(retries={"mode": "standard"}, max_pool_connections=20)
 
-    def client(self, service: str):
-        return self._session.client(service, config=self._config)
+    @cache
+    def client(self, service: str, region: str):
+        return self._session.client(service, region_name=region, config=self._config)
 
 
-def take(*regions: str) -> list[Record]:
+@cache
+def account_of(key: str) -> Account:
+    """Kept, since what each service can be asked takes seconds to read."""
+    return Account(key)
+
+
+def take(*regions: str, account: Account | None = None) -> list[Record]:
     """Lists everything in these regions, side by side, sorted."""
+    account = account or Account()
     work: list[Callable[[], Iterator[Record]]] = []
     for region in dict.fromkeys(regions):
-        account = Account(region)
         for service, sections in SECTIONS.items():
             if service not in GLOBAL or region == regions[0]:
-                client = account.client(service)
-                work += [partial(section, client) for section in sections]
+                work += [partial(section, account.client(service, region)) for section in sections]
     with ThreadPoolExecutor(max_workers=12) as threads:
         return sorted(chain.from_iterable(threads.map(lambda section: list(section()), work)))
 
@@ -580,6 +586,10 @@ def table(records: list[Record]) -> str:
     return "\n".join(lines)
 
 
+def as_json(records: list[Record]) -> str:
+    return json.dumps([vars(record) for record in records], indent=1, default=str, sort_keys=True)
+
+
 def compact(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, separators=(",", ":"))
 
@@ -594,7 +604,7 @@ def main() -> None:
     records = [record for record in take(*regions)
                if not options.environment or record.belongs_to(options.environment)]
     if options.json:
-        print(json.dumps([vars(record) for record in records], indent=1, default=str, sort_keys=True))
+        print(as_json(records))
     else:
         print(table(records))
 

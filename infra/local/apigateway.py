@@ -84,6 +84,8 @@ class Served:
     resource: str
     uri: str
     link: str | None
+    authorization: str
+    key_required: bool
 
 
 _links: dict[tuple[str, str], Link] = {}
@@ -113,7 +115,8 @@ def _deploy(plain: Callable) -> Callable:
         deployment = plain(self, *args, **settings)
         deployment.served = [
             Served(verb, resource.get_path(), resource.id, method.method_integration.uri,
-                   method.method_integration.connection_id)
+                   method.method_integration.connection_id, method.authorization_type,
+                   method.api_key_required)
             for resource in self.resources.values() for verb, method in resource.resource_methods.items()
             if method.method_integration]
         return deployment
@@ -172,7 +175,20 @@ def _answer(request: bridge.Request, moto: bridge.Call) -> bridge.Answer:
         if refusal := _plan_refusal(found[1], request.method, body, keys=bool(found[2])):
             return refusal
     _connection = body.get("connectionId") if path.endswith("/integration") else None
-    return moto()
+    answer = moto()
+    found = re.fullmatch(r"/restapis/([^/]+)/deployments/([^/]+)", path)
+    if found and request.query.get("embed") == ["apisummary"] and answer[0] == 200:
+        return _reply(200, {**json.loads(answer[2]), "apiSummary": _summary(*found.groups())})
+    return answer
+
+
+def _summary(api: str, deployment: str) -> dict:
+    """https://docs.aws.amazon.com/apigateway/latest/api/API_GetDeployment.html"""
+    paths = {}
+    for method in _backend().apis[api].deployments[deployment].served:
+        paths.setdefault(method.path, {})[method.verb] = {
+            "authorizationType": method.authorization, "apiKeyRequired": method.key_required}
+    return paths
 
 
 def _backend():

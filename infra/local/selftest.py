@@ -2737,6 +2737,10 @@ def a_watch_follows_records_and_what_the_stages_of_an_api_serve() -> None:
 
     second = deployed(other, place.balancer["DNSName"])
     assert place.breaks() == [], "what isn't deployed serves nobody"
+    api.put_method(restApiId=rest, resourceId=root, httpMethod="POST", authorizationType="NONE")
+    summary = api.get_deployment(restApiId=rest, deploymentId=second, embed=["apisummary"])["apiSummary"]
+    assert {path: set(methods) for path, methods in summary.items()} == {"/": {"GET"}}, "as it was deployed"
+    api.delete_method(restApiId=rest, resourceId=root, httpMethod="POST")
     refused("BadRequestException", api.delete_vpc_link, vpcLinkId=link)
     refused("BadRequestException", api.delete_deployment, restApiId=rest, deploymentId=first)
     serve(second)

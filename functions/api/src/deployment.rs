@@ -1,11 +1,11 @@
 //! Deployments, and the stage that serves one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_apigateway::{
     Client,
     operation::get_stage::GetStageOutput,
-    types::{Op, PatchOperation, Stage},
+    types::{MethodSnapshot, Op, PatchOperation, Stage},
 };
 use step::{Context, Doing, Error, Field, Result, compare, digits, missing_tags};
 
@@ -13,8 +13,9 @@ use crate::{Behind, Wanted, rest::Route, tag};
 
 /// What a deployment's description says, so that the same routes are deployed once: a hash of them.
 pub(crate) fn description(routes: &[Route]) -> String {
-    let routes: Vec<String> =
+    let mut routes: Vec<String> =
         routes.iter().map(|route| format!("{} {}", route.word(), route.described())).collect();
+    routes.sort();
     format!("plinth {}", digits(&routes.join("\n"), 16))
 }
 
@@ -39,7 +40,7 @@ pub(crate) async fn ensure(
         let deployment = deploy(api, id, &description).await?;
         match &stage {
             None => create(api, id, wanted, &deployment).await?,
-            Some(_) => update(api, id, wanted, &deployment).await?,
+            Some(_) => update(api, id, &wanted.stage, &deployment).await?,
         }
         delete_old(api, id, &deployment).await?;
     }
@@ -58,6 +59,34 @@ async fn lacks(behind: &Behind, context: &Context, wanted: &Wanted) -> Result<Op
         }
     }
     Ok(None)
+}
+
+/// Lets a stage serve these routes and no others.
+pub(crate) async fn serve_only(api: &Client, id: &str, stage: &str, routes: &[Route]) -> Result<()> {
+    let Some(found) = find(api, id, stage).await? else { return Ok(()) };
+    let description = description(routes);
+    if deployed(api, id, found.deployment_id()).await?.as_ref() == Some(&description) {
+        return Ok(());
+    }
+    let deployment = deploy(api, id, &description).await?;
+    update(api, id, stage, &deployment).await?;
+    delete_old(api, id, &deployment).await
+}
+
+/// The routes that a stage serves, by their words, whatever the API's methods are by now.
+/// Source: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetDeployment.html>
+pub(crate) async fn served(api: &Client, id: &str, stage: &str) -> Result<BTreeSet<String>> {
+    let found = find(api, id, stage).await?;
+    let Some(deployment) = found.and_then(|found| found.deployment_id) else { return Ok(BTreeSet::new()) };
+    let described =
+        api.get_deployment().rest_api_id(id).deployment_id(deployment).embed("apisummary").send().await;
+    let described = described
+        .unless_absent(&["NotFoundException"], || format!("reading a deployment of REST API ({id})"))?;
+    let paths = described.and_then(|described| described.api_summary).unwrap_or_default();
+    let words = |(path, methods): (String, HashMap<String, MethodSnapshot>)| {
+        methods.into_keys().map(move |verb| format!("{verb} {path}"))
+    };
+    Ok(paths.into_iter().flat_map(words).collect())
 }
 
 /// What `ensure` would change of a stage that is there; none if there isn't one.
@@ -113,10 +142,10 @@ async fn create(api: &Client, id: &str, wanted: &Wanted, deployment: &str) -> Re
     Ok(())
 }
 
-async fn update(api: &Client, id: &str, wanted: &Wanted, deployment: &str) -> Result<()> {
+async fn update(api: &Client, id: &str, stage: &str, deployment: &str) -> Result<()> {
     let serve = PatchOperation::builder().op(Op::Replace).path("/deploymentId").value(deployment).build();
-    let update = api.update_stage().rest_api_id(id).stage_name(&wanted.stage).patch_operations(serve);
-    update.send().await.doing(|| format!("updating stage {} of REST API ({id})", wanted.stage))?;
+    let update = api.update_stage().rest_api_id(id).stage_name(stage).patch_operations(serve);
+    update.send().await.doing(|| format!("updating stage {stage} of REST API ({id})"))?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! the call that creates it on. Resources, methods and deployments are owned through their API.
 //!
 //! Nothing that serves is cut: a stage goes on serving its deployment until the services that the next one leads to are
-//! steady, and a stage or a link that another took the place of goes with `prune`.
+//! steady. A route that the spec drops, and a stage or a link that another took the place of, go with `prune`.
 
 mod deployment;
 mod link;
@@ -74,19 +74,25 @@ impl Wanted {
     /// The routes, over this link.
     fn routes(&self, link: &str) -> Vec<Route> {
         let route = |(word, uri): (&String, &String)| {
-            let (verb, path) = word.split_once(' ').unwrap_or(("ANY", word));
+            let (verb, path) = verb_and_path(word);
             Route {
-                path: path.trim().to_owned(),
+                path: path.to_owned(),
                 verb: verb.to_owned(),
                 uri: uri.clone(),
                 link: link.to_owned(),
                 key_required: self.usage_plan.is_some(),
                 kind: rest::kind(verb),
-                parameters: rest::parameters(path.trim()),
+                parameters: rest::parameters(path),
             }
         };
         self.routes.iter().map(route).collect()
     }
+}
+
+/// What a route is called in the spec.
+fn verb_and_path(word: &str) -> (&str, &str) {
+    let (verb, path) = word.split_once(' ').unwrap_or(("ANY", word));
+    (verb, path.trim())
 }
 
 fn wanted(context: &Context) -> Result<Vec<Wanted>> {
@@ -152,8 +158,7 @@ async fn ensure_one(
     let id = rest::ensure(api, context, wanted).await?;
     let link = link::ensure(api, &behind.elb, context, wanted).await?;
     link::ready(api, context, &link, wanted).await?;
-    let routes = wanted.routes(&link.id);
-    rest::ensure_routes(api, &id, &routes).await?;
+    let routes = rest::ensure_routes(api, &id, &wanted.stage, wanted.routes(&link.id)).await?;
     deployment::ensure(api, behind, context, &id, wanted, &routes).await?;
     let key = match &wanted.usage_plan {
         None => None,
@@ -254,9 +259,12 @@ async fn plan_usage(
 async fn prune(api: &Client, context: &Context) -> Result<Answer> {
     let apis = rest::ours(api, context).await?;
     for (key, wanted) in &context.spec.apis {
-        if let Some(found) = rest::find(&apis, &format!("apis.{key}")) {
-            deployment::delete_other_stages(api, context, &found.id, &wanted.stage).await?;
-        }
+        let Some(rest::Found { id, .. }) = rest::find(&apis, &format!("apis.{key}")) else { continue };
+        deployment::delete_other_stages(api, context, id, &wanted.stage).await?;
+        let words = wanted.routes.keys().map(|word| verb_and_path(word));
+        let words = words.map(|(verb, path)| format!("{verb} {path}")).collect();
+        let routes = rest::keep_routes(api, id, &words).await?;
+        deployment::serve_only(api, id, &wanted.stage, &routes).await?;
     }
     Ok(Answer::changed(delete_dropped(api, context).await?))
 }

@@ -12,7 +12,7 @@ use aws_sdk_apigateway::{
 };
 use step::{Context, Doing, Error, Field, Result, compare, missing_tags};
 
-use crate::{Wanted, tag};
+use crate::{Wanted, deployment, tag};
 
 /// An API with what the step reads of it.
 #[derive(Debug, Clone)]
@@ -119,11 +119,17 @@ async fn create(api: &Client, wanted: &Wanted) -> Result<String> {
     created.id.ok_or_else(|| Error::Failed(format!("creating REST API ({}): no API answered", wanted.name)))
 }
 
-/// Makes the API's methods be these: what is missing or differs is put, what is too many goes.
-pub(crate) async fn ensure_routes(api: &Client, id: &str, wanted: &[Route]) -> Result<()> {
+/// Makes the API's methods be these: what is missing or differs is put, what is too many goes, but for what the stage
+/// serves, which goes with `prune`. Answers what the stage is to serve until then.
+pub(crate) async fn ensure_routes(
+    api: &Client,
+    id: &str,
+    stage: &str,
+    mut wanted: Vec<Route>,
+) -> Result<Vec<Route>> {
     let mut resources = resources(api, id).await?;
     let found = routes(&resources);
-    for route in wanted {
+    for route in &wanted {
         if found.contains(route) {
             continue;
         }
@@ -133,12 +139,36 @@ pub(crate) async fn ensure_routes(api: &Client, id: &str, wanted: &[Route]) -> R
         }
         put(api, id, &resource, route).await?;
     }
-    for route in found {
-        if !wanted.iter().any(|wanted| wanted.word() == route.word()) {
-            delete_method(api, id, &resources[&route.path].0, &route.verb).await?;
-        }
+    let named: BTreeSet<String> = wanted.iter().map(Route::word).collect();
+    let others: Vec<Route> = found.into_iter().filter(|found| !named.contains(&found.word())).collect();
+    let served = if others.is_empty() { BTreeSet::new() } else { deployment::served(api, id, stage).await? };
+    let (kept, dropped): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|other| served.contains(&other.word()));
+    wanted.extend(kept);
+    delete_routes(api, id, resources, &dropped, &wanted).await?;
+    Ok(wanted)
+}
+
+/// Deletes the API's methods but for these, and answers those.
+pub(crate) async fn keep_routes(api: &Client, id: &str, words: &BTreeSet<String>) -> Result<Vec<Route>> {
+    let resources = resources(api, id).await?;
+    let found = routes(&resources).into_iter();
+    let (kept, dropped): (Vec<_>, Vec<_>) = found.partition(|found| words.contains(&found.word()));
+    delete_routes(api, id, resources, &dropped, &kept).await?;
+    Ok(kept)
+}
+
+async fn delete_routes(
+    api: &Client,
+    id: &str,
+    resources: Resources,
+    dropped: &[Route],
+    kept: &[Route],
+) -> Result<()> {
+    for route in dropped {
+        delete_method(api, id, &resources[&route.path].0, &route.verb).await?;
     }
-    delete_unused(api, id, resources, wanted).await
+    delete_unused(api, id, resources, kept).await
 }
 
 /// A field for each route that differs.

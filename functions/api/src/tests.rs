@@ -13,6 +13,7 @@ use aws_sdk_apigateway::{
         create_vpc_link::CreateVpcLinkOutput,
         delete_api_key::DeleteApiKeyOutput,
         delete_method::DeleteMethodOutput,
+        delete_resource::DeleteResourceOutput,
         delete_rest_api::DeleteRestApiOutput,
         delete_stage::DeleteStageOutput,
         delete_usage_plan::DeleteUsagePlanOutput,
@@ -35,9 +36,9 @@ use aws_sdk_apigateway::{
     },
     primitives::DateTime,
     types::{
-        ApiKey, ApiStage, ConnectionType, Deployment, Integration, IntegrationType, Method, QuotaPeriodType,
-        QuotaSettings, Resource, RestApi, Stage, ThrottleSettings, UsagePlan, UsagePlanKey, VpcLink,
-        VpcLinkStatus,
+        ApiKey, ApiStage, ConnectionType, Deployment, Integration, IntegrationType, Method, MethodSnapshot,
+        QuotaPeriodType, QuotaSettings, Resource, RestApi, Stage, ThrottleSettings, UsagePlan, UsagePlanKey,
+        VpcLink, VpcLinkStatus,
     },
 };
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
@@ -91,6 +92,8 @@ struct World {
     stage: Option<GetStageOutput>,
     stages: Vec<Stage>,
     deployed: String,
+    /// What the stage serves, as `GetDeployment` sums it up.
+    served: HashMap<String, HashMap<String, MethodSnapshot>>,
     plans: Vec<UsagePlan>,
     keys: Vec<ApiKey>,
     attached: Vec<UsagePlanKey>,
@@ -116,6 +119,7 @@ impl World {
             ),
             stages: Vec::new(),
             deployed: deployment::description(&routes),
+            served: HashMap::new(),
             plans: vec![plan_of(20)],
             keys: vec![ApiKey::builder().id("key").set_tags(Some(tags("apis.qa.key"))).build()],
             attached: vec![UsagePlanKey::builder().id("key").build()],
@@ -146,7 +150,8 @@ impl World {
                 GetResourcesOutput::builder().set_items(Some(self.resources.clone())).build()
             }),
             mock!(Client::get_deployment).then_output(move || {
-                GetDeploymentOutput::builder().id("deployment").description(&self.deployed).build()
+                let found = GetDeploymentOutput::builder().id("deployment").description(&self.deployed);
+                found.set_api_summary(Some(self.served.clone())).build()
             }),
             mock!(Client::get_deployments).then_output(|| {
                 let old = Deployment::builder().id("new").description("plinth 0000").build();
@@ -454,6 +459,43 @@ async fn a_stage_by_an_earlier_name_is_planned_and_goes_at_the_end() {
     assert_eq!(delete.num_calls(), 0);
     prune(&api, &context(Operation::Prune)).await.expect("an answer");
     assert_eq!(delete.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_route_that_the_spec_drops_is_planned_and_served_until_the_end() {
+    let mut world = World::standing();
+    world.resources.push(resource("/old", "old", Some(("GET", "http://before.example/old"))));
+    let mut routes = wanted(&context(Operation::Plan)).expect("a wish")[0].routes("link");
+    let old = Route {
+        path: "/old".to_owned(),
+        uri: "http://before.example/old".to_owned(),
+        parameters: BTreeSet::new(),
+        ..routes[0].clone()
+    };
+    routes.insert(0, old);
+    world.deployed = deployment::description(&routes);
+    let get = || HashMap::from([("GET".to_owned(), MethodSnapshot::builder().build())]);
+    world.served = [("/".to_owned(), get()), ("/old".to_owned(), get())].into();
+    let planned = plan(&client(world.clone(), &[]), &context(Operation::Plan)).await.expect("an answer");
+    assert_eq!(planned.changes[0].fields[0].name, "routes.GET /old");
+
+    let method = mock!(Client::delete_method)
+        .match_requests(|request| request.resource_id() == Some("old"))
+        .then_output(|| DeleteMethodOutput::builder().build());
+    let resource = mock!(Client::delete_resource)
+        .match_requests(|request| request.resource_id() == Some("old"))
+        .then_output(|| DeleteResourceOutput::builder().build());
+    let create =
+        mock!(Client::create_deployment).then_output(|| CreateDeploymentOutput::builder().id("new").build());
+    let update = mock!(Client::update_stage)
+        .match_requests(|request| request.patch_operations()[0].value() == Some("new"))
+        .then_output(|| UpdateStageOutput::builder().build());
+    let writes = [&method, &resource, &create, &update];
+    let api = client(world, &writes);
+    ensure(&api, &unasked(), &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(writes.map(Rule::num_calls), [0, 0, 0, 0]);
+    prune(&api, &context(Operation::Prune)).await.expect("an answer");
+    assert_eq!(writes.map(Rule::num_calls), [1, 1, 1, 1]);
 }
 
 #[tokio::test]

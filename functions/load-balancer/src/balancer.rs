@@ -189,6 +189,16 @@ pub(crate) async fn ours(elb: &Client, context: &Context) -> Result<Vec<Found>> 
     Ok(found.collect())
 }
 
+/// The security groups of balancers.
+pub(crate) async fn groups(elb: &Client, arns: &[String]) -> Result<Vec<String>> {
+    let described = elb.describe_load_balancers().set_load_balancer_arns(Some(arns.to_vec())).send().await;
+    let described = described.unless_absent(&["LoadBalancerNotFound"], || {
+        format!("describing load balancer ({})", arns.join(", "))
+    })?;
+    let balancers = described.and_then(|answer| answer.load_balancers).unwrap_or_default();
+    Ok(balancers.into_iter().flat_map(|found| found.security_groups.unwrap_or_default()).collect())
+}
+
 /// The tags of balancers or target groups, by ARN; twenty a call.
 pub(crate) async fn tags(
     elb: &Client,

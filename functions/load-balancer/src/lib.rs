@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client as Ec2;
 use aws_sdk_elasticloadbalancingv2::{Client as Elb, types::LoadBalancer};
-use spec::{Balancer, Kind, NetworkMode, Scheme, Section, Spec, Target};
+use spec::{Balancer, Kind, NetworkMode, Scheme, Section, Service, Spec, Target};
 use step::{
     Answer, Change, Context, LoadBalancerOutput, NetworkOutput, Operation, Result, UNKNOWN, side_by_side,
 };
@@ -86,16 +86,21 @@ impl Wanted {
 
     /// The rules by which it reaches the services, from the groups it has.
     fn reach(&self, groups: &[String]) -> Vec<Rule> {
-        let from = |group: &String| {
-            let rule = |(first, last): &Ports| Rule {
-                address: reach_address(&self.key, (*first, *last)),
-                ports: *first..=*last,
-                source: Source::Group(group.clone()),
-            };
-            self.ports.iter().map(rule).collect::<Vec<_>>()
-        };
-        groups.iter().flat_map(from).collect()
+        reach(&self.key, &self.ports, groups)
     }
+}
+
+/// The rules by which a balancer that has these groups reaches services at these ports.
+fn reach(key: &str, ports: &BTreeSet<Ports>, groups: &[String]) -> Vec<Rule> {
+    let from = |group: &String| {
+        let rule = |(first, last): &Ports| Rule {
+            address: reach_address(key, (*first, *last)),
+            ports: *first..=*last,
+            source: Source::Group(group.clone()),
+        };
+        ports.iter().map(rule).collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(from).collect()
 }
 
 fn reach_prefix(key: &str) -> String {
@@ -109,8 +114,10 @@ fn reach_address(key: &str, (first, last): Ports) -> String {
 /// The ports by which a balancer reaches a target, and asks whether it is well; none of a function. In bridge
 /// mode they are the instance's.
 fn reached(spec: &Spec, target: &Target) -> Vec<Ports> {
-    let Some((name, port)) = target.service() else { return Vec::new() };
-    let service = &spec.services[name];
+    target.service().map(|(name, port)| reached_at(&spec.services[name], port)).unwrap_or_default()
+}
+
+fn reached_at(service: &Service, port: u16) -> Vec<Ports> {
     let at = match (service.network_mode, service.host_ports.get(&port.to_string())) {
         (Some(NetworkMode::Bridge), None) => ANY_FREE,
         (Some(NetworkMode::Bridge), Some(host)) => (*host, *host),
@@ -193,8 +200,42 @@ async fn ensure(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
         let targets = target_group::ensure(elb, context, &wanted.targets).await?;
         Ok((wanted.key.clone(), output(balancer.load_balancer_arn, balancer.dns_name, targets)))
     };
-    let outputs = side_by_side(wanted.iter().map(one)).await?;
-    Answer::new(BTreeMap::from_iter(outputs), Vec::new())
+    let outputs = BTreeMap::from_iter(side_by_side(wanted.iter().map(one)).await?);
+    reach_on(elb, ec2, context, &outputs).await?;
+    Answer::new(outputs, Vec::new())
+}
+
+/// Target groups that the spec drops serve until `prune`, and ECS registers a service's new tasks in them, too. The
+/// balancers that they hang on are let to the ports of these for as long.
+async fn reach_on(
+    elb: &Elb,
+    ec2: &Ec2,
+    context: &Context,
+    outputs: &BTreeMap<String, LoadBalancerOutput>,
+) -> Result<()> {
+    let Some(network) = &context.outputs.network else { return Ok(()) };
+    let wanted: BTreeSet<&String> = outputs.values().flat_map(|output| output.targets.values()).collect();
+    for found in target_group::ours(elb, context).await? {
+        let Some((key, service)) = receiver(&context.spec, &found.tags[step::ADDRESS]) else { continue };
+        let arns = found.aws.load_balancer_arns();
+        if arns.is_empty() || found.aws.target_group_arn.as_ref().is_some_and(|arn| wanted.contains(arn)) {
+            continue;
+        }
+        let groups = balancer::groups(elb, arns).await?;
+        let ports = service.ports.iter().flat_map(|port| reached_at(service, *port)).collect();
+        let (rules, prefix) = (reach(key, &ports, &groups), reach_prefix(key));
+        security_group::ensure_rules(ec2, context, &network.group, &prefix, &rules).await?;
+    }
+    Ok(())
+}
+
+/// The balancer whose target group has this address, and the service of the spec that is behind it: see
+/// [`Target::address`].
+fn receiver<'a>(spec: &'a Spec, address: &'a str) -> Option<(&'a str, &'a Service)> {
+    let (key, word) = address.strip_prefix(SECTION)?.split_once(".targets.")?;
+    let (name, port) = word.split_once('.').unwrap_or((word, "0"));
+    port.parse::<u16>().ok()?;
+    Some((key, spec.services.get(name)?))
 }
 
 async fn plan(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {

@@ -105,10 +105,10 @@ fn tags() -> Mocked {
     let owner = context(Operation::Plan).owner();
     mock!(Elb::describe_tags).then_compute_output(move |request| {
         let description = |arn: &String| {
-            let address = if ["arn:inner", "arn:public"].contains(&arn.as_str()) {
-                ADDRESS
-            } else {
-                "loadBalancers.inner.targets.app"
+            let address = match arn.as_str() {
+                "arn:inner" | "arn:public" => ADDRESS,
+                "arn:dropped" => "loadBalancers.outer.targets.app",
+                _ => "loadBalancers.inner.targets.app",
             };
             let tags = Some(balancer::tag_list(&owner.tags(address)));
             TagDescription::builder().resource_arn(arn).set_tags(tags).build()
@@ -128,6 +128,13 @@ fn nothing() -> [Mocked; 2] {
         mock!(Elb::describe_target_groups)
             .then_error(move || DescribeTargetGroupsError::generic(group.clone())),
     ]
+}
+
+/// Target groups, where all are asked for.
+fn listed(groups: Vec<TargetGroup>) -> Mocked {
+    mock!(Elb::describe_target_groups).match_requests(|request| request.names().is_empty()).then_output(
+        move || DescribeTargetGroupsOutput::builder().set_target_groups(Some(groups.clone())).build(),
+    )
 }
 
 fn ec2_tags(address: &str) -> Vec<Ec2Tag> {
@@ -222,7 +229,7 @@ async fn what_is_missing_is_created_with_our_tags_and_nothing_is_waited_for() {
     let out = own_rules().remove(1);
     let [own, ours] = rules(vec![out]);
     let answer = ensure(
-        &elb(&[&no_balancer, &no_group, &balancer, &unfiltered, &group]),
+        &elb(&[&no_balancer, &listed(Vec::new()), &no_group, &balancer, &unfiltered, &group]),
         &ec2(&[&groups(false), &security, &own, &ours, &open]),
         &context(Operation::Ensure),
     )
@@ -246,6 +253,33 @@ async fn what_matches_is_left_alone_and_planned_as_nothing() {
     let planned = plan(&elb, &ec2, &context(Operation::Plan)).await.expect("an answer");
     assert_eq!(planned.changes, []);
     assert_eq!(planned.output, answer.output);
+}
+
+#[tokio::test]
+async fn a_balancer_that_the_spec_drops_reaches_its_service_at_the_new_port_until_the_end() {
+    let dropped = target_group().target_group_arn("arn:dropped").set_load_balancer_arns(None);
+    let dropped = dropped.load_balancer_arns("arn:outer").build();
+    let outer = LoadBalancer::builder().load_balancer_arn("arn:outer").security_groups("sg-outer").build();
+    let its_groups = mock!(Elb::describe_load_balancers)
+        .match_requests(|request| request.load_balancer_arns() == ["arn:outer"])
+        .then_output(move || DescribeLoadBalancersOutput::builder().load_balancers(outer.clone()).build());
+    let [balancers, targets, tags] = described(balancer().build(), target_group().build());
+    let open = mock!(Ec2::authorize_security_group_ingress)
+        .match_requests(|request| {
+            let permission = &request.ip_permissions()[0];
+            let address = request.tag_specifications()[0].tags().iter().filter_map(Ec2Tag::value);
+            request.group_id() == Some("sg-services")
+                && (permission.from_port(), permission.to_port()) == (Some(8080), Some(8080))
+                && permission.user_id_group_pairs()[0].group_id() == Some("sg-outer")
+                && address.clone().any(|address| address == "loadBalancers.outer.reach.8080")
+        })
+        .then_output(|| AuthorizeSecurityGroupIngressOutput::builder().build());
+    let [own, ours] = rules(own_rules());
+    let all = listed(vec![target_group().build(), dropped]);
+    let elb = elb(&[&its_groups, &balancers, &all, &targets, &tags]);
+    let ec2 = ec2(&[&groups(true), &own, &ours, &open]);
+    ensure(&elb, &ec2, &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(open.num_calls(), 1);
 }
 
 #[tokio::test]
@@ -317,10 +351,7 @@ async fn a_balancer_of_another_scheme_is_replaced_the_new_one_before_the_old() {
     let group = mock!(Elb::create_target_group)
         .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
     let [own, ours] = rules(own_rules());
-    let none = mock!(Elb::describe_target_groups)
-        .match_requests(|request| request.names().is_empty())
-        .then_output(|| DescribeTargetGroupsOutput::builder().build());
-    let elb = elb(&[&known, &absent, &none, &no_group, &tags(), &create, &unfiltered, &group]);
+    let elb = elb(&[&known, &absent, &listed(Vec::new()), &no_group, &tags(), &create, &unfiltered, &group]);
     let ec2 = ec2(&[&groups(true), &own, &ours]);
     let planned = target_less(plan(&elb, &ec2, &context(Operation::Plan)).await);
     let created = Change::create(ADDRESS).with("name", instead());
@@ -636,7 +667,7 @@ async fn an_existing_balancer_is_used_as_it_is_and_let_in_by_its_own_groups() {
             .then_output(|| AuthorizeSecurityGroupIngressOutput::builder().build())
     };
     let (first, second) = (open("sg-their"), open("sg-other"));
-    let elb = elb(&[&balancers, &their_tags(), &absent, &create]);
+    let elb = elb(&[&balancers, &their_tags(), &listed(Vec::new()), &absent, &create]);
     let answer = ensure(&elb, &ec2(&[&no_rules(), &first, &second]), &theirs(Operation::Ensure)).await;
     let output = answer.expect("an answer").output["shared"].clone();
     assert_eq!((&output["arn"], &output["host"]), (&"arn:company".into(), &"company.example".into()));
@@ -658,10 +689,7 @@ async fn planned(found: Option<LoadBalancer>, tags: &Mocked) -> Result<Answer> {
             }),
         None => absent_balancer,
     };
-    let groups = mock!(Elb::describe_target_groups)
-        .match_requests(|request| request.names().is_empty())
-        .then_output(|| DescribeTargetGroupsOutput::builder().build());
-    let elb = elb(&[&all, &named, tags, &groups, &absent]);
+    let elb = elb(&[&all, &named, tags, &listed(Vec::new()), &absent]);
     plan(&elb, &ec2(&[&self::groups(false), &no_rules()]), &theirs(Operation::Plan)).await
 }
 

@@ -197,7 +197,7 @@ async fn ensure_one(
     update(efs, &found, wanted).await?;
     let id = found.file_system_id();
     let access_points = access_point::ensure(efs, id, &wanted.access_points).await?;
-    mount_target::ensure(efs, context, id, wanted, &group).await?;
+    mount_target::ensure(efs, ec2, context, id, wanted, &group).await?;
     // From now on `prune` may delete these.
     let going = |old: &FileSystemDescription| old.life_cycle_state() == &LifeCycleState::Deleting;
     for old in place.old.into_iter().filter(|old| !is_replaced(old) && !going(old)) {
@@ -226,7 +226,7 @@ async fn plan(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
             continue;
         };
         let mut fields = difference(found, &wanted);
-        fields.extend(mount_target::plan(efs, found.file_system_id(), &wanted, group.as_deref()).await?);
+        fields.extend(mount_target::plan(efs, ec2, found.file_system_id(), &wanted, group.as_deref()).await?);
         changes.extend(Change::update(&wanted.address, fields));
         let (of_points, access_points) =
             access_point::plan(efs, found.file_system_id(), &wanted.access_points).await?;
@@ -250,7 +250,10 @@ async fn prune(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let changes = delete_dropped(efs, ec2, context, &standing, &old).await?;
     // Of an environment that goes no network is known, and nothing stays open.
     if context.outputs.network.is_some() {
-        for wanted in wanted(context)? {
+        for mut wanted in wanted(context)? {
+            if let Some(found) = settle(context, &standing, &mut wanted)?.found {
+                mount_target::delete_dropped(efs, found.file_system_id(), &wanted).await?;
+            }
             security_group::close(ec2, context, &wanted.group).await?;
         }
     }

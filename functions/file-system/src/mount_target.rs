@@ -2,30 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_ec2::{Client as Ec2, types::Subnet};
 use aws_sdk_efs::{
     Client,
     types::{LifeCycleState, MountTargetDescription},
 };
-use step::{Context, Doing, Error, Field, Latency, Result, compare, side_by_side};
+use step::{Context, Doing, Error, Field, Latency, Result, UNKNOWN, compare, side_by_side};
 
 use crate::Wanted;
 
-/// Makes what is missing, takes away what is too much, and waits until all can be mounted.
+/// Makes what is missing, and waits until all can be mounted. What is too much goes with `prune`, or now where it is in
+/// the way.
 pub(crate) async fn ensure(
     efs: &Client,
+    ec2: &Ec2,
     context: &Context,
     id: &str,
     wanted: &Wanted,
     group: &str,
 ) -> Result<()> {
     let found = all(efs, id).await?;
-    let subnets: BTreeSet<&str> = found.iter().map(MountTargetDescription::subnet_id).collect();
-    let is_wanted =
-        |target: &&MountTargetDescription| wanted.subnets.iter().any(|id| id == target.subnet_id());
-    let (kept, extra): (Vec<_>, Vec<_>) = found.iter().partition(is_wanted);
-    side_by_side(extra.into_iter().map(|target| delete(efs, target))).await?;
-    let missing = wanted.subnets.iter().filter(|subnet| !subnets.contains(subnet.as_str()));
-    side_by_side(missing.map(|subnet| create(efs, wanted, id, subnet, group))).await?;
+    let (kept, extra): (Vec<_>, Vec<_>) = found.iter().partition(|target| is_wanted(wanted, target));
+    let missing = missing(&found, wanted);
+    side_by_side(in_the_way(ec2, extra, &missing).await?.iter().map(|target| delete(efs, target))).await?;
+    side_by_side(missing.iter().map(|subnet| create(efs, wanted, id, subnet, group))).await?;
     for target in kept {
         if groups(efs, target).await? != [group] {
             let target = target.mount_target_id();
@@ -48,8 +48,66 @@ pub(crate) async fn ensure(
     Err(Latency::of("efs").wait(&doing, context.since))
 }
 
+fn is_wanted(wanted: &Wanted, target: &MountTargetDescription) -> bool {
+    wanted.subnets.iter().any(|subnet| subnet == target.subnet_id())
+}
+
+/// The subnets without a mount target.
+fn missing<'a>(found: &[MountTargetDescription], wanted: &'a Wanted) -> Vec<&'a str> {
+    let subnets: BTreeSet<&str> = found.iter().map(MountTargetDescription::subnet_id).collect();
+    wanted.subnets.iter().map(String::as_str).filter(|subnet| !subnets.contains(subnet)).collect()
+}
+
+/// Those of these mount targets that hold the zone of a subnet without one: a zone has one mount target.
+/// Source: <https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html>
+async fn in_the_way<'a>(
+    ec2: &Ec2,
+    extra: Vec<&'a MountTargetDescription>,
+    missing: &[&str],
+) -> Result<Vec<&'a MountTargetDescription>> {
+    if extra.is_empty() || missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let subnets = missing.iter().map(|subnet| (*subnet).to_owned()).collect();
+    let described = ec2.describe_subnets().set_subnet_ids(Some(subnets)).send().await;
+    // One that was just made may not be seen yet: until then its mount target meets a conflict.
+    let described = described.unless_absent(&["InvalidSubnetID.NotFound"], || {
+        format!("describing subnets ({})", missing.join(", "))
+    })?;
+    let subnets = described.and_then(|answer| answer.subnets).unwrap_or_default();
+    let zones: BTreeSet<_> = subnets.iter().filter_map(Subnet::availability_zone_id).collect();
+    let holds = |target: &&MountTargetDescription| {
+        target.availability_zone_id().is_some_and(|zone| zones.contains(zone))
+    };
+    Ok(extra.into_iter().filter(holds).collect())
+}
+
+/// How long a zone has no mount target, where one takes another's place. A subnet that is still to be made is taken to
+/// be in the zone of one that goes.
+async fn downtime(ec2: &Ec2, found: &[MountTargetDescription], wanted: &Wanted) -> Result<Option<Field>> {
+    let extra: Vec<_> = found.iter().filter(|target| !is_wanted(wanted, target)).collect();
+    let (unknown, known): (Vec<_>, Vec<_>) =
+        missing(found, wanted).into_iter().partition(|subnet| *subnet == UNKNOWN);
+    let replaced = !(unknown.is_empty() || extra.is_empty());
+    let replaced = replaced || !in_the_way(ec2, extra, &known).await?.is_empty();
+    Ok(replaced.then(|| Field {
+        name: "downtime".to_owned(),
+        found: None,
+        wanted: format!(
+            "is down for {}: a zone has one mount target, so that the old one goes before the new one is made",
+            Latency::of("efs").told()
+        ),
+    }))
+}
+
 /// What `ensure` would change.
-pub(crate) async fn plan(efs: &Client, id: &str, wanted: &Wanted, group: Option<&str>) -> Result<Vec<Field>> {
+pub(crate) async fn plan(
+    efs: &Client,
+    ec2: &Ec2,
+    id: &str,
+    wanted: &Wanted,
+    group: Option<&str>,
+) -> Result<Vec<Field>> {
     let found = all(efs, id).await?;
     let list = |ids: &BTreeSet<&str>| ids.iter().copied().collect::<Vec<_>>().join(", ");
     let subnets = found.iter().map(MountTargetDescription::subnet_id).collect();
@@ -57,6 +115,7 @@ pub(crate) async fn plan(efs: &Client, id: &str, wanted: &Wanted, group: Option<
         compare("subnets", list(&subnets), list(&wanted.subnets.iter().map(String::as_str).collect()))
             .into_iter()
             .collect();
+    fields.extend(downtime(ec2, &found, wanted).await?);
     for target in &found {
         let groups = groups(efs, target).await?.join(", ");
         fields.extend(compare("securityGroups", groups.as_str(), group.unwrap_or(step::UNKNOWN)));
@@ -104,8 +163,26 @@ async fn delete(efs: &Client, target: &MountTargetDescription) -> Result<()> {
 
 /// Deletes every mount target, and waits until they are gone: EFS wants it so.
 pub(crate) async fn delete_all(efs: &Client, id: &str) -> Result<()> {
-    side_by_side(all(efs, id).await?.iter().map(|target| delete(efs, target))).await?;
-    match all(efs, id).await?.len() {
+    delete_and_wait(efs, id, |_| true).await
+}
+
+/// Deletes the mount targets in subnets that aren't wanted, and waits until they are gone: they hold these.
+pub(crate) async fn delete_dropped(efs: &Client, id: &str, wanted: &Wanted) -> Result<()> {
+    delete_and_wait(efs, id, |target| !is_wanted(wanted, target)).await
+}
+
+async fn delete_and_wait(
+    efs: &Client,
+    id: &str,
+    goes: impl Fn(&MountTargetDescription) -> bool,
+) -> Result<()> {
+    let found = all(efs, id).await?;
+    let going: Vec<_> = found.iter().filter(|target| goes(target)).collect();
+    if going.is_empty() {
+        return Ok(());
+    }
+    side_by_side(going.into_iter().map(|target| delete(efs, target))).await?;
+    match all(efs, id).await?.iter().filter(|target| goes(target)).count() {
         0 => Ok(()),
         left => Err(Error::soon(format!("{left} mount targets of EFS file system ({id}) are being deleted"))),
     }

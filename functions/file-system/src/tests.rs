@@ -4,9 +4,9 @@ use aws_sdk_ec2::{
         authorize_security_group_ingress::AuthorizeSecurityGroupIngressOutput,
         create_security_group::CreateSecurityGroupOutput, delete_security_group::DeleteSecurityGroupOutput,
         describe_security_group_rules::DescribeSecurityGroupRulesOutput,
-        describe_security_groups::DescribeSecurityGroupsOutput,
+        describe_security_groups::DescribeSecurityGroupsOutput, describe_subnets::DescribeSubnetsOutput,
     },
-    types::{ReferencedSecurityGroup, SecurityGroup, SecurityGroupRule},
+    types::{ReferencedSecurityGroup, SecurityGroup, SecurityGroupRule, Subnet},
 };
 use aws_sdk_efs::{
     error::ErrorMetadata,
@@ -342,6 +342,68 @@ async fn what_drifted_is_planned_field_by_field_and_put_right() {
     assert_eq!((rules[4].num_calls(), rules[5].num_calls()), (1, 1));
 }
 
+/// A mount target in a subnet that the spec doesn't have, in this zone.
+fn elsewhere(zone: &str) -> MountTargetDescription {
+    let mut target = target(LifeCycleState::Available);
+    target.mount_target_id = "fsmt-2".to_owned();
+    target.subnet_id = "subnet-b".to_owned();
+    target.availability_zone_id = Some(zone.to_owned());
+    target
+}
+
+fn deletes_elsewhere() -> Mock {
+    mock!(Efs::delete_mount_target)
+        .match_requests(|request| request.mount_target_id() == Some("fsmt-2"))
+        .then_output(|| DeleteMountTargetOutput::builder().build())
+}
+
+#[tokio::test]
+async fn the_mount_target_of_a_zone_that_goes_serves_until_the_end() {
+    let here = || target(LifeCycleState::Available);
+    let gone = mock!(Efs::describe_mount_targets)
+        .sequence()
+        .output(move || {
+            let found = vec![here(), elsewhere("use1-az2")];
+            DescribeMountTargetsOutput::builder().set_mount_targets(Some(found)).build()
+        })
+        .times(4)
+        .output(move || DescribeMountTargetsOutput::builder().mount_targets(here()).build())
+        .build();
+    let mut rules = standing();
+    rules[1] = gone;
+    rules.push(deletes_elsewhere());
+    let (efs, ec2) = (efs(&rules), ec2(&group()));
+    let planned = plan(&efs, &ec2, &context(Operation::Plan)).await.expect("an answer");
+    let fields: Vec<_> = planned.changes[0].fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(fields, ["subnets"]);
+    ensure(&efs, &ec2, &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!(rules[4].num_calls(), 0);
+    prune(&efs, &ec2, &context(Operation::Prune)).await.expect("an answer");
+    assert_eq!(rules[4].num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_mount_target_in_the_zone_of_another_goes_first_and_the_plan_says_for_how_long() {
+    let conflict = || {
+        aws_sdk_efs::operation::create_mount_target::CreateMountTargetError::generic(
+            ErrorMetadata::builder().code("MountTargetConflict").build(),
+        )
+    };
+    let mut rules = standing();
+    rules[1] = targets(vec![elsewhere("use1-az1")]);
+    rules.extend([deletes_elsewhere(), mock!(Efs::create_mount_target).then_error(conflict)]);
+    let subnet = Subnet::builder().subnet_id("subnet-a").availability_zone_id("use1-az1").build();
+    let subnets = mock!(Ec2::describe_subnets)
+        .then_output(move || DescribeSubnetsOutput::builder().subnets(subnet.clone()).build());
+    let of_ec2: Vec<Mock> = group().into_iter().chain([subnets]).collect();
+    let (efs, ec2) = (efs(&rules), ec2(&of_ec2));
+    let planned = plan(&efs, &ec2, &context(Operation::Plan)).await.expect("an answer");
+    let downtime = planned.changes[0].fields.iter().find(|field| field.name == "downtime");
+    assert!(downtime.is_some_and(|field| field.wanted.starts_with("is down for about ")), "{downtime:?}");
+    ensure(&efs, &ec2, &context(Operation::Ensure)).await.expect("an answer");
+    assert_eq!((rules[4].num_calls(), rules[5].num_calls()), (1, 1));
+}
+
 #[tokio::test]
 async fn a_changed_access_point_is_another_one_and_the_one_before_goes_at_the_end() {
     let rules = [
@@ -386,7 +448,6 @@ async fn a_dropped_one_is_planned_and_goes_after_its_mount_targets_and_its_group
         .output(|| {
             DescribeMountTargetsOutput::builder().mount_targets(target(LifeCycleState::Deleting)).build()
         })
-        .output(|| DescribeMountTargetsOutput::builder().build())
         .output(|| DescribeMountTargetsOutput::builder().build())
         .build();
     let rules = [

@@ -11,7 +11,7 @@ use aws_sdk_ecs::{
     },
 };
 use aws_sdk_elasticloadbalancingv2::{Client as Elb, types::TargetTypeEnum};
-use spec::Target;
+use spec::{Instances, Target};
 use step::{
     Change, Context, Doing, Error, Field, Latency, Operation, Result, compare, missing_tags, side_by_side,
 };
@@ -49,6 +49,8 @@ pub(crate) struct Wanted {
     /// How long a balancer's verdict on a new task is ignored, in seconds.
     grace_period: i32,
     deployment: spec::Deployment,
+    /// Whether tasks of a new revision have room only once old ones have stopped.
+    crowded: bool,
     /// Whether commands can be run in its containers.
     exec: bool,
     container: String,
@@ -93,7 +95,8 @@ pub(crate) fn wanted(
         paused,
         targets: targets(context, key)?,
         registry,
-        deployment: service.deployment,
+        deployment: deployment(context, service),
+        crowded: deployment(context, service) != service.deployment,
         grace_period: service
             .grace_period
             .map_or(GRACE, |period| i32::try_from(period.seconds()).unwrap_or(i32::MAX)),
@@ -104,6 +107,19 @@ pub(crate) fn wanted(
         secrets,
         address,
     })
+}
+
+/// How tasks of a new revision take the place of those before. A port of an instance is one task's: where each instance
+/// that there may be has a task, one of these stops first.
+fn deployment(context: &Context, service: &spec::Service) -> spec::Deployment {
+    let cluster = context.spec.cluster.as_ref();
+    let most = cluster.and_then(|cluster| cluster.instances.as_ref()).map_or(u32::MAX, Instances::most);
+    let tasks = service.scale.map_or(service.desired, |scale| scale.max);
+    if service.host_ports.is_empty() || tasks < most {
+        return service.deployment;
+    }
+    let spare = u16::try_from((most - 1) * 100 / tasks).unwrap_or_default();
+    spec::Deployment { minimum: service.deployment.minimum.min(spare), ..service.deployment }
 }
 
 fn targets(context: &Context, key: &str) -> Result<BTreeMap<String, i32>> {
@@ -206,13 +222,16 @@ pub(crate) fn plan(found: Option<&Service>, wanted: &Wanted, newest: Option<&New
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html>
 fn downtime(found: &Service, wanted: &Wanted, fields: &[Field]) -> Option<Field> {
     let stops = wanted.deployment.minimum == 0 && found.running_count() > 0 && !wanted.paused;
+    let why = if wanted.crowded {
+        "each instance that `cluster.instances.max` allows has a task on the same of its `hostPorts`, so that an old one \
+         stops before a new one runs"
+    } else {
+        "with `deployment.minimum: 0` ECS stops the old tasks before new ones run"
+    };
     (stops && fields.iter().any(deploys)).then(|| Field {
         name: "downtime".to_owned(),
         found: None,
-        wanted: format!(
-            "is down for {}: with `deployment.minimum: 0` ECS stops the old tasks before new ones run",
-            Latency::of("ecs-service").told()
-        ),
+        wanted: format!("is down for {}: {why}", Latency::of("ecs-service").told()),
     })
 }
 

@@ -754,6 +754,27 @@ async fn a_plan_says_how_long_a_service_is_down_that_keeps_no_task_while_it_is_d
 }
 
 #[tokio::test]
+async fn a_port_of_the_last_instance_is_handed_on_once_the_old_task_has_stopped_and_the_plan_says_so() {
+    for (desired, most, minimum, down) in
+        [(1, 1, 0, true), (1, 2, 100, false), (3, 3, 66, false), (4, 2, 25, false)]
+    {
+        let cluster =
+            format!("cluster: {{ capacity: ec2, instances: {{ type: t3.small, max: {most} }} }}\nservices:");
+        let fixed = format!("desired: {desired}\n    memory: 128\n    hostPorts: {{ 80: 8080 }}");
+        let mut rules = Rules::standing();
+        rules.spec =
+            SPEC.replace("services:\n", &format!("{cluster}\n")).replace("desired: 2", &fixed).leak();
+        rules.definition = defined(Some(definition("registry/demo-app:0")));
+        rules.services = services(vec![
+            service().deployment_configuration(deploying(minimum, 200, true)).running_count(desired).build(),
+        ]);
+        let told = rules.planned().await;
+        assert!(!told.contains(&"services.app deployment.minimum".to_owned()), "{desired} {most}: {told:?}");
+        assert_eq!(told.contains(&"services.app downtime".to_owned()), down, "{desired} {most}: {told:?}");
+    }
+}
+
+#[tokio::test]
 async fn other_capacity_takes_a_new_deployment() {
     let mut rules = Rules::standing();
     let item = CapacityProviderStrategyItem::builder().capacity_provider("FARGATE_SPOT").build();

@@ -280,6 +280,7 @@ async fn a_balancer_that_becomes_another_is_replaced_the_new_one_before_the_old_
     let local = Local::take().await;
     let before = local.inventory();
     local.ready("faces", &faces("type: application, scheme: internet-facing", "")).await;
+    local.watch("faces");
     let api = "apis: { qa: { link: '${loadBalancers.front}', routes: { GET /: {} } } }";
     for (balancer, rest, name) in [
         ("type: application, scheme: internal", "", None),
@@ -313,6 +314,7 @@ async fn a_balancer_that_becomes_another_is_replaced_the_new_one_before_the_old_
         assert!(!aliases.is_empty() && aliases.iter().all(leads), "{host}: {aliases:?}");
         assert_eq!(of("vpc-link").len(), usize::from(!rest.is_empty()));
     }
+    local.unbroken();
     local.destroy("faces").await;
     local.same(&before);
 }

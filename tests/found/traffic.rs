@@ -204,7 +204,7 @@ async fn the_port_of_a_listener_that_goes_is_closed_after_it() {
 async fn an_api_serves_over_its_old_link_until_the_new_one_leads_to_what_runs() {
     let local = Local::take().await;
     let before = local.inventory();
-    let spec = |balancer: &str| {
+    let spec = |balancer: &str, port: u16, route: &str| {
         format!(
             "
 apiVersion: plinth/v1
@@ -212,16 +212,19 @@ name: links
 network: {{ nat: none }}
 loadBalancers:
   {balancer}: {{ type: network, scheme: internal, listeners: {{ main: {{ port: 80, default: '${{services.app}}' }} }} }}
-services: {{ app: {{ image: nginx:1, ports: [80] }} }}
-apis: {{ qa: {{ link: '${{loadBalancers.{balancer}}}', routes: {{ GET /: {{}} }} }} }}
+services: {{ app: {{ image: nginx:1, ports: [{port}] }} }}
+apis: {{ qa: {{ link: '${{loadBalancers.{balancer}}}', routes: {{ GET /: {{}}, GET /{route}: {{}} }} }} }}
 "
         )
     };
-    local.ready("links", &spec("one")).await;
+    local.ready("links", &spec("one", 80, "old")).await;
     let since = local.calls_so_far();
-    settles(&local, "links", &spec("two")).await;
-    let steps = ["UpdateService", "UpdateStage", "DeleteVpcLink", "UpdateService", "DeleteLoadBalancer"];
-    assert_eq!(order(&local, since, &steps), steps);
+    settles(&local, "links", &spec("two", 8080, "new")).await;
+    // The service is behind both balancers, and the stage serves the old route beside the new one, until the end.
+    let [update, stage, link, balancer] =
+        ["UpdateService", "UpdateStage", "DeleteVpcLink", "DeleteLoadBalancer"];
+    let steps = [update, stage, stage, link, update, balancer];
+    assert_eq!(order(&local, since, &[update, stage, link, balancer]), steps);
     local.destroy("links").await;
     local.same(&before);
 }

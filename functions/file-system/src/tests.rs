@@ -400,7 +400,8 @@ async fn a_mount_target_in_the_zone_of_another_goes_first_and_the_plan_says_for_
     let planned = plan(&efs, &ec2, &context(Operation::Plan)).await.expect("an answer");
     let downtime = planned.changes[0].fields.iter().find(|field| field.name == "downtime");
     assert!(downtime.is_some_and(|field| field.wanted.starts_with("is down for about ")), "{downtime:?}");
-    ensure(&efs, &ec2, &context(Operation::Ensure)).await.expect("an answer");
+    let error = ensure(&efs, &ec2, &context(Operation::Ensure)).await.unwrap_err();
+    assert_eq!(error.kind(), "NotReadySoon", "{error}");
     assert_eq!((rules[4].num_calls(), rules[5].num_calls()), (1, 1));
 }
 

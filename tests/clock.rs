@@ -7,7 +7,7 @@ use std::{
 
 use aws_sdk_s3::types::BucketVersioningStatus;
 use serde_json::{Value, json};
-use step::{EnvironmentState, Status};
+use step::{EnvironmentState, Status, status_key};
 use tests::{BUCKET, Local};
 
 /// One task on Fargate in an environment that expires.
@@ -87,7 +87,7 @@ async fn an_environment_whose_time_is_over_goes_and_its_spec_with_it() {
     let (second, _) = schedule(&local, "brief").expect("a schedule");
     assert!(second > first, "{second} isn't later than {first}");
 
-    local.ready("brief", &small("brief", "expires: { after: 15s }")).await;
+    local.upload("brief", &small("brief", "expires: { after: 1s }")).await;
     let status = local.status("brief", is(EnvironmentState::Expired)).await;
     assert_eq!((status.version, status.fault), (None, None));
     assert!(local.is_free("brief").await);
@@ -117,15 +117,15 @@ async fn a_time_that_comes_while_a_run_is_at_work_is_seen_to_when_it_has_ended()
 async fn an_environment_whose_schedule_was_lost_is_ended_by_the_sweep() {
     let local = Local::take().await;
     let before = local.inventory();
-    let status = local.ready("overdue", &small("overdue", "expires: { after: 25s }")).await;
+    let mut status = local.ready("overdue", &small("overdue", "expires: { after: 1h }")).await;
     scheduler(&local, "delete-schedule", "overdue", "expire");
     assert_eq!(schedule(&local, "overdue"), None);
     local.sweep().await.expect("a sweep");
     assert_eq!(local.status("overdue", |_| true).await.state, EnvironmentState::Ready, "its time isn't over");
 
-    let due = SystemTime::from(status.expires.expect("a moment"));
-    tokio::time::sleep(due.duration_since(SystemTime::now()).unwrap_or_default()).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    status.expires = SystemTime::now().try_into().ok();
+    let put = local.s3().put_object().bucket(BUCKET).key(status_key("overdue"));
+    put.body(json!(status).to_string().into_bytes().into()).send().await.expect("a status");
     local.sweep().await.expect("a sweep");
     local.status("overdue", is(EnvironmentState::Expired)).await;
     local.same(&before);
@@ -136,11 +136,11 @@ async fn an_environment_that_is_killed_as_it_expires_goes_all_the_same() {
     for done in [true, false] {
         let local = Local::take().await;
         let before = local.inventory();
-        local.ready("killed", &small("killed", "expires: { after: 12s }")).await;
         local.fault(json!({
             "service": "s3", "action": "DeleteObject", "principal": "AcceptFunction",
             "kind": "kill-caller", "done": done,
         }));
+        local.upload("killed", &small("killed", "expires: { after: 1s }")).await;
         local.status("killed", is(EnvironmentState::Expired)).await;
         assert!(local.is_free("killed").await);
         local.same(&before);
@@ -280,11 +280,9 @@ async fn databases_and_instances_that_take_their_time_to_stop_and_to_start_are_w
 #[tokio::test]
 async fn an_environment_that_is_to_pause_in_the_end_is_woken_by_hand_and_stays_until_the_next_upload() {
     let local = Local::take().await;
-    let spec = small("rests", "expires: { after: 10s, then: pause }");
-    let status = local.ready("rests", &spec).await;
+    let version = local.upload("rests", &small("rests", "expires: { after: 1s, then: pause }")).await;
     let paused = local.status("rests", is(EnvironmentState::Paused)).await;
-    assert_eq!(paused.version, status.version);
-    assert!(paused.at.as_second() >= status.expires.expect("a moment").as_second());
+    assert_eq!(paused.version, Some(version));
 
     by_hand(&local, &json!({ "environment": "rests" }), "rests", EnvironmentState::Ready).await;
     let (due, _) = schedule(&local, "rests").expect("a schedule");

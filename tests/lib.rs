@@ -54,6 +54,12 @@ pub struct Local {
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
+/// How long passes between two looks at what is waited for: looks keep the server busy, too.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How often what is waited for is looked at: for two minutes.
+const LOOKS: usize = 480;
+
 fn root_of(account: &str) -> aws_sdk_s3::config::Credentials {
     aws_sdk_s3::config::Credentials::new(account, "test", None, None, "test")
 }
@@ -261,14 +267,14 @@ impl Local {
     /// If that takes more than two minutes.
     pub async fn status(&self, name: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let mut last = None;
-        for _ in 0..1200 {
+        for _ in 0..LOOKS {
             if let Ok(status) = step::read::<Status>(&self.s3(), BUCKET, &step::status_key(name)).await {
                 if holds(&status) {
                     return status;
                 }
                 last = Some(status);
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(LOOK).await;
         }
         panic!("environment {name} hasn't come that far in two minutes: {last:#?}");
     }
@@ -315,7 +321,7 @@ impl Local {
     /// If that takes more than two minutes.
     pub async fn waiting(&self, name: &str, message: &str) {
         let told = |found: &String| found.contains(message);
-        for _ in 0..1200 {
+        for _ in 0..LOOKS {
             let steps = self.steps(name).await;
             if steps.iter().filter_map(|step| step.message.as_ref()).any(told) {
                 return;
@@ -324,7 +330,7 @@ impl Local {
             if status.is_ok_and(|status| settled(&status)) && self.said(name).await.iter().any(told) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(LOOK).await;
         }
         panic!("{name} said no \"{message}\": {:#?}", self.said(name).await);
     }
@@ -343,13 +349,13 @@ impl Local {
     /// # Panics
     /// If it doesn't within two minutes.
     pub async fn ended(&self, execution: &str) -> String {
-        for _ in 0..1200 {
+        for _ in 0..LOOKS {
             let described = self.sfn().describe_execution().execution_arn(execution).send().await;
             let status = described.expect("an execution").status;
             if status.as_str() != "RUNNING" {
                 return status.as_str().to_owned();
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(LOOK).await;
         }
         panic!("{execution} hasn't ended in two minutes");
     }
@@ -535,7 +541,7 @@ impl Local {
     /// If that takes more than four minutes.
     pub async fn settled(&self, name: &str, version: &str) -> Status {
         let mut done = BTreeSet::new();
-        for _ in 0..1200 {
+        for _ in 0..2 * LOOKS {
             if let Ok(status) = step::read::<Status>(&self.s3(), BUCKET, &step::status_key(name)).await
                 && status.version.as_deref() == Some(version)
                 && settled(&status)
@@ -548,7 +554,7 @@ impl Local {
                     self.answer(asked).await;
                 }
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(LOOK).await;
         }
         panic!("environment {name} hasn't settled in four minutes: {:#?}", self.steps(name).await);
     }
@@ -690,7 +696,7 @@ impl Local {
             if head.is_err() {
                 return true;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(LOOK).await;
         }
         false
     }

@@ -411,7 +411,12 @@ impl Local {
         let spec = spec::parse(spec, None).expect("a spec");
         let mut question = serde_json::to_value(&spec).expect("JSON");
         // A parsed spec has its defaults in it, and `desired` doesn't go with `scale`.
-        for service in question["services"].as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+        for service in question
+            .get_mut("services")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(|all| all.values_mut())
+        {
             if let Some(fields) = service.as_object_mut().filter(|fields| fields.contains_key("scale")) {
                 fields.remove("desired");
             }

@@ -134,16 +134,16 @@ async fn an_environment_whose_schedule_was_lost_is_ended_by_the_sweep() {
 
 #[tokio::test]
 async fn an_environment_that_is_killed_as_it_expires_goes_all_the_same() {
-    for done in [true, false] {
+    for (name, done) in [("killed", true), ("killed-before", false)] {
         let local = Local::take().await;
         let before = local.inventory();
         local.fault(json!({
             "service": "s3", "action": "DeleteObject", "principal": "AcceptFunction",
             "kind": "kill-caller", "done": done,
         }));
-        local.upload("killed", &small("killed", "expires: { after: 1s }")).await;
-        local.status("killed", is(EnvironmentState::Expired)).await;
-        assert!(local.is_free("killed").await);
+        local.upload(name, &small(name, "expires: { after: 1s }")).await;
+        local.status(name, is(EnvironmentState::Expired)).await;
+        assert!(local.is_free(name).await);
         local.same(&before);
     }
 }

@@ -187,9 +187,9 @@ services: {{ app: {{ image: nginx:1, environment: {{ HOST: '${{databases.main.ho
 async fn refused(local: &Local, name: &str, spec: &str, reason: &str) {
     let since = local.calls_so_far();
     let status = local.apply(name, spec).await;
-    assert_eq!(status.state, EnvironmentState::Failed);
+    assert_eq!(status.state, EnvironmentState::Rejected);
     let message = status.fault.expect("a fault").message;
-    assert!(message.contains(reason) && message.contains("`replace: true`"), "{message}");
+    assert!(message.contains(reason) && message.contains("`allowDataLoss: ["), "{message}");
     assert_eq!(local.writes(since), Vec::<String>::new());
 }
 
@@ -216,7 +216,7 @@ async fn another_engine_is_refused_unless_the_spec_says_that_the_database_may_be
     let first = local.ready("engines", &engine("engines", "mysql", "")).await;
     refused(&local, "engines", &engine("engines", "postgres", ""), "its engine is mysql").await;
 
-    let spec = engine("engines", "postgres", ", replace: true, finalSnapshot: false");
+    let spec = engine("engines", "postgres", ", finalSnapshot: false") + "allowDataLoss: [databases.main]\n";
     assert_eq!(planned(&local, &spec, "databases.main").await, [Action::Delete, Action::Create]);
     let since = local.calls_so_far();
     let status = settles(&local, "engines", &spec).await;
@@ -332,7 +332,7 @@ fileSystems: { data: { accessPoints: { app: { path: /app, owner: '1000:1000' } }
     let first = local.ready("sealed", spec).await;
     let sealed = format!("{spec}key: {{}}\n");
     refused(&local, "sealed", &sealed, "EFS can't change that").await;
-    let replaced = sealed.replace("{ data: {", "{ data: { replace: true,");
+    let replaced = format!("{sealed}allowDataLoss: [fileSystems.data]\n");
     assert_eq!(planned(&local, &replaced, "fileSystems.data").await, [Action::Delete, Action::Create]);
     let since = local.calls_so_far();
     let status = settles(&local, "sealed", &replaced).await;

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use fault::{Fault, Faults, visible};
 pub use name::{INSTANCES, cut, digits, job_word, name, name_of, role_word, service_word};
 pub use parse::{SIZE_LIMIT, fault_at, parse, parse_bytes, parse_given, text};
-pub use reference::{Part, Reference, Section, Text, named_services};
+pub use reference::{Part, Reference, Section, Text, keys_of_secret, named_services};
 pub use region::{REGIONS, partition};
 pub use schema::schema;
 pub use section::api::{Api, ApiKind, Period, Quota, Route, UsagePlan};
@@ -90,6 +90,14 @@ pub struct Spec {
     /// as if each said so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
+    /// The addresses of what may be deleted with its data, such as `databases.main`: where the spec drops it, or
+    /// where a change can only be had from another, empty one. Otherwise such a spec is refused. Sections:
+    /// `databases`, `buckets`, `fileSystems`, `secrets`, `repositories`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(
+        pattern = r"^(databases|buckets|fileSystems|secrets|repositories)\.[a-z][a-z0-9-]*$"
+    )))]
+    pub allow_data_loss: Vec<String>,
     /// What happens by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -163,6 +171,11 @@ pub enum ApiVersion {
     V1,
 }
 
+/// The key that names in AWS are made of: the one that something was under before, where the spec says so.
+pub fn named_by<'a>(key: &'a str, formerly: Option<&'a String>) -> &'a str {
+    formerly.map_or(key, String::as_str)
+}
+
 impl Spec {
     /// A spec of this name that describes nothing: what teardown makes of an environment.
     pub fn empty(name: &str) -> Self {
@@ -173,6 +186,7 @@ impl Spec {
             role: None,
             tags: BTreeMap::new(),
             protect: false,
+            allow_data_loss: Vec::new(),
             schedule: None,
             expires: None,
             network: None,

@@ -272,25 +272,39 @@ impl fmt::Display for Text {
     }
 }
 
+/// The keys of a secret's value that a spec refers to, `${secrets.x.key}`, wherever that stands.
+pub fn keys_of_secret(spec: &crate::Spec, secret: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    collect(&serde_json::to_value(spec).unwrap_or_default(), &mut |reference| {
+        if reference.section == Section::Secrets && reference.name.as_deref() == Some(secret) {
+            found.extend(reference.attribute.first().cloned());
+        }
+    });
+    found
+}
+
 /// The services whose names in the VPC a spec refers to, `${services.x.host}`, wherever that stands.
 pub fn named_services(spec: &crate::Spec) -> BTreeSet<String> {
-    fn collect(value: &Value, found: &mut BTreeSet<String>) {
-        match value {
-            Value::String(text) => {
-                let Ok(text) = text.parse::<Text>() else { return };
-                let named = text.references().filter(|reference| {
-                    reference.section == Section::Services && reference.attribute == ["host"]
-                });
-                found.extend(named.filter_map(|reference| reference.name.clone()));
-            }
-            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-            Value::Object(fields) => fields.values().for_each(|field| collect(field, found)),
-            _ => {}
-        }
-    }
     let mut found = BTreeSet::new();
-    collect(&serde_json::to_value(spec).unwrap_or_default(), &mut found);
+    collect(&serde_json::to_value(spec).unwrap_or_default(), &mut |reference| {
+        if reference.section == Section::Services && reference.attribute == ["host"] {
+            found.extend(reference.name.clone());
+        }
+    });
     found
+}
+
+/// Calls `take` with each reference of a spec.
+fn collect(value: &Value, take: &mut impl FnMut(&Reference)) {
+    match value {
+        Value::String(text) => {
+            let Ok(text) = text.parse::<Text>() else { return };
+            text.references().for_each(take);
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, take)),
+        Value::Object(fields) => fields.values().for_each(|field| collect(field, take)),
+        _ => {}
+    }
 }
 
 impl Serialize for Text {

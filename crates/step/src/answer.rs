@@ -22,6 +22,35 @@ pub struct Answer {
     /// The addresses that must stay though the spec no longer mentions them: what is protected, and what
     /// that needs.
     pub kept: Vec<String>,
+    /// Why this run must not go on, each with its remedy: data would be lost that the spec doesn't give up, or
+    /// something stands in the way of a deletion. For a plan's answer.
+    pub refused: Vec<String>,
+    /// What outlives what was deleted.
+    pub left: Vec<Left>,
+}
+
+/// Something that outlives what was deleted, such as a database's last snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Left {
+    /// The address of what was deleted.
+    pub address: String,
+    /// What is left of it.
+    pub kind: LeftKind,
+    /// Its name in AWS.
+    pub name: String,
+    /// For how many days it, or what is in it, stays; none where it stays until somebody deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u64>,
+}
+
+/// What is left of something that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeftKind {
+    /// A database's last snapshot.
+    Snapshot,
+    /// A log group, whose lines stay for its retention.
+    Logs,
 }
 
 impl Answer {
@@ -41,6 +70,20 @@ impl Answer {
         if !self.kept.is_empty() {
             self.kept.extend(needs);
         }
+        self
+    }
+
+    /// The same answer with reasons why the run must not go on.
+    #[must_use]
+    pub fn refusing(mut self, refused: impl IntoIterator<Item = String>) -> Self {
+        self.refused.extend(refused);
+        self
+    }
+
+    /// The same answer with what outlives what was deleted.
+    #[must_use]
+    pub fn leaving(mut self, left: impl IntoIterator<Item = Left>) -> Self {
+        self.left.extend(left);
         self
     }
 

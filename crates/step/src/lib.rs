@@ -13,6 +13,7 @@ mod error;
 mod latency;
 mod list;
 mod lock;
+mod loss;
 mod outputs;
 mod progress;
 mod push;
@@ -27,7 +28,7 @@ mod version;
 
 pub mod test;
 
-pub use answer::{Action, Answer, Change, Field, UNKNOWN, compare, compare_key};
+pub use answer::{Action, Answer, Change, Field, Left, LeftKind, UNKNOWN, compare, compare_key};
 pub use asks::{Asks, asks_key, asks_prefix};
 pub use assume::assume;
 pub use context::Context;
@@ -35,6 +36,7 @@ pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;
 pub use list::list;
 pub use lock::{Lock, lock_key};
+pub use loss::{DROPPED, NEW, dropped_at, dropped_now, is_new, is_over, loss};
 pub use outputs::{
     ApiOutput, BucketOutput, CertificateOutput, ClusterOutput, DatabaseOutput, FileSystemOutput,
     FunctionOutput, KeyOutput, LoadBalancerOutput, NetworkOutput, Outputs, RecordOutput, RepositoryOutput,
@@ -50,6 +52,6 @@ pub use spec::{cut, digits, name, name_of};
 pub use status::{
     EnvironmentState, LastReady, Rebuild, RunFault, Status, is_applied, is_settled, status_key,
 };
-pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, PROTECT, is_protected, missing_tags};
+pub use tags::{ADDRESS, CONTROL_PLANE, ENVIRONMENT, Owner, PROTECT, VALUE, is_protected, missing_tags};
 pub use trigger::{Action as Asked, Held, NAMES, Trigger, environment_of, is_environment, object_key};
 pub use version::spec_version;

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, Change, Error, Operation};
+use crate::{Answer, Change, Error, Left, Operation};
 
 /// How far a step is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub struct Progress {
     /// What who follows the run should know beside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Why the run must not go on, each with its remedy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+    /// What outlives what was deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
 }
 
 /// How a step stands.
@@ -65,6 +71,8 @@ impl Progress {
             asks: Vec::new(),
             changes: Vec::new(),
             notes: Vec::new(),
+            refused: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -87,6 +95,8 @@ impl Progress {
             Ok(answer) => {
                 self.changes.clone_from(&answer.changes);
                 self.notes.clone_from(&answer.notes);
+                self.refused.clone_from(&answer.refused);
+                self.left.clone_from(&answer.left);
                 (State::Done, None, None)
             }
             Err(error) => {

@@ -19,6 +19,8 @@ pub struct Candidate<'a> {
     pub replaced: bool,
     /// Whether it was made by us under this name, and isn't a copy that somebody restored with its tags.
     pub made: bool,
+    /// Whether no run has ended well with it, so that going back to the one before loses nothing.
+    pub new: bool,
     /// Why it can't become what the spec says; none if it can.
     pub misfit: Option<Error>,
 }
@@ -46,7 +48,7 @@ pub fn choose(all: &[Candidate<'_>], replace: bool) -> Result<Choice> {
     let Some(first) = all.get(in_use) else { return Ok(Choice { chosen: None, old: Vec::new() }) };
     let chosen = match &first.misfit {
         None => Some(in_use),
-        Some(error) if !replace => return Err(refusal(error, all)),
+        Some(error) if !replace && !goes_back(first, all) => return Err(refusal(error, all)),
         Some(_) => {
             let fitting =
                 |replaced: bool| all.iter().position(|one| one.replaced == replaced && one.misfit.is_none());
@@ -60,12 +62,17 @@ pub fn choose(all: &[Candidate<'_>], replace: bool) -> Result<Choice> {
     Ok(Choice { chosen, old: (0..all.len()).filter(goes).collect() })
 }
 
+/// Whether one that took the place of another gives it back: no run has ended well with it, and the other will do.
+fn goes_back(in_use: &Candidate<'_>, all: &[Candidate<'_>]) -> bool {
+    in_use.new && all.iter().any(|one| one.replaced && one.misfit.is_none())
+}
+
 /// Why the one in use won't do. Where one that was put aside would, that is the remedy.
 fn refusal(error: &Error, all: &[Candidate<'_>]) -> Error {
     let put_aside = all.iter().find(|one| one.replaced && one.misfit.is_none());
     match put_aside {
-        Some(one) => Error::Conflict(format!(
-            "{error}; {} stands still, whose place it took, and is what the spec says: with `replace: true` it is \
+        Some(one) => Error::InvalidSpec(format!(
+            "{error}; {} stands still, whose place it took, and is what the spec says: with `allowDataLoss` it is \
              taken up again, and this one goes",
             one.name
         )),
@@ -78,12 +85,13 @@ mod tests {
     use super::*;
 
     /// Candidates from a word for each: `fit`, `misfit`, and the same put aside, `old-fit` and `old-misfit`. One that
-    /// begins with `made-` was made by us under its name.
+    /// begins with `made-` was made by us under its name, and a `new-misfit` is one that no run has ended well with.
     fn chosen(words: &[&str], replace: bool) -> Result<(Option<usize>, Vec<usize>)> {
         let candidate = |word: &&'static str| Candidate {
             name: word,
             replaced: word.contains("old-"),
             made: word.starts_with("made-"),
+            new: word.ends_with("new-misfit"),
             misfit: word.ends_with("misfit").then(|| Error::Conflict((*word).to_owned())),
         };
         let words: Vec<&'static str> = words.iter().map(|word| &*(*word).to_owned().leak()).collect();
@@ -105,7 +113,7 @@ mod tests {
         assert_eq!(chosen(&["misfit"], false), Err(Error::Conflict("misfit".to_owned())));
         assert_eq!(chosen(&["misfit"], true), Ok((None, vec![0])));
         assert_eq!(chosen(&["misfit", "made-fit"], true), Ok((Some(1), vec![0])));
-        // Without `replace` what is being made to replace it doesn't count.
+        // Where it may not be replaced, what is being made to replace it doesn't count.
         assert_eq!(chosen(&["misfit", "made-fit"], false), Err(Error::Conflict("misfit".to_owned())));
         assert_eq!(chosen(&["misfit", "made-misfit"], true), Ok((None, vec![0, 1])));
     }
@@ -114,6 +122,7 @@ mod tests {
     fn a_spec_that_is_put_back_takes_up_the_old_one() {
         assert_eq!(chosen(&["fit", "made-misfit"], false), Ok((Some(0), vec![1])));
         assert_eq!(chosen(&["old-fit", "misfit"], true), Ok((Some(0), vec![1])));
+        assert_eq!(chosen(&["old-fit", "made-new-misfit"], false), Ok((Some(0), vec![1])));
         let refused = chosen(&["old-fit", "misfit"], false).unwrap_err().to_string();
         assert!(refused.contains("misfit; old-fit stands still"), "{refused}");
     }

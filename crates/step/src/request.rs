@@ -54,6 +54,9 @@ pub struct Run {
     /// Whether services, instances and databases are to be at zero.
     #[serde(default)]
     pub paused: bool,
+    /// Whether the environment is taken away, with all that it keeps.
+    #[serde(default)]
+    pub teardown: bool,
 }
 
 impl Run {

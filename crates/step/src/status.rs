@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use spec::Fault;
 
-use crate::{Outputs, Progress};
+use crate::{Left, Outputs, Progress};
 
 /// What became of an environment's latest run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct Status {
     /// protected needs it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<String>,
+    /// What outlives what was deleted: the last snapshots of databases, and log groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
     /// The addresses of what was still there after all was deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remains: Vec<String>,
@@ -110,6 +113,7 @@ impl Status {
             faults: Vec::new(),
             asks: Vec::new(),
             kept: Vec::new(),
+            left: Vec::new(),
             remains: Vec::new(),
             last_ready: None,
             rebuilds: Vec::new(),

@@ -15,6 +15,9 @@ pub const CONTROL_PLANE: &str = "plinth:control-plane";
 /// when the resource is dropped.
 pub const PROTECT: &str = "plinth:protect";
 
+/// The tag that says where a secret's value comes from: `generated`, `composed` or `by-hand`.
+pub const VALUE: &str = "plinth:value";
+
 /// Whether these tags say that a resource is protected.
 pub fn is_protected(tags: &BTreeMap<String, String>) -> bool {
     tags.get(PROTECT).is_some_and(|protect| protect == "true")

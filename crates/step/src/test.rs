@@ -31,6 +31,7 @@ pub fn context(operation: Operation, spec: Spec, outputs: Outputs) -> Context {
             version: Some("1".to_owned()),
             expires: None,
             paused: false,
+            teardown: false,
         },
         spec,
         outputs,

@@ -29,6 +29,8 @@ pub enum Action {
     Apply,
     /// Say what `apply` would change.
     Plan,
+    /// Say what taking it away would delete, and what stands in the way.
+    Look,
     /// Take it away, and build it anew.
     Rebuild,
     /// Take its services, instances and databases to zero.

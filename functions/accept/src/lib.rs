@@ -73,6 +73,8 @@ pub enum Way {
     Rebuild,
     /// Only say what would change.
     Plan,
+    /// Only say what a teardown would delete.
+    Look,
     /// This version is applied already, there is nothing to rebuild or to pause, its time isn't over, or a pushed image
     /// asks for a run of its own or for none.
     Nothing,
@@ -195,7 +197,11 @@ impl Accept {
     /// Begins what an environment is asked for.
     async fn begin(&self, trigger: &Trigger, execution: &str, account: &str) -> Result<Verdict> {
         let environment = trigger.environment.as_str();
-        let mut source = source::find(self, trigger).await?;
+        // What an environment would leave is asked of AWS, whatever its spec says.
+        let mut source = match trigger.action {
+            Asked::Look => Source::default(),
+            _ => source::find(self, trigger).await?,
+        };
         let status = self.status(environment).await?;
         let recorded = status.as_ref().filter(|status| status.stands());
         let mut run = self.run(execution, environment, account);
@@ -223,7 +229,7 @@ impl Accept {
             self.elsewhere.assume(role, environment).await?;
         }
         if let (Some(_), Some(Ok(text))) = (&trigger.spec, &source.text)
-            && trigger.action != Asked::Plan
+            && !matches!(trigger.action, Asked::Plan | Asked::Look)
         {
             source = source::store(self, environment, text).await?;
             run.version.clone_from(&source.version);
@@ -232,7 +238,8 @@ impl Accept {
         let Some(way) = self.way(trigger, &source, &spec, &mut run, execution, paused).await? else {
             return Ok(Verdict::nothing(run, "its time isn't over".to_owned()));
         };
-        if way != Way::Plan {
+        run.teardown = matches!(way, Way::Teardown | Way::Look);
+        if !matches!(way, Way::Plan | Way::Look) {
             if let Some(holder) = self.locks().take(environment, execution).await? {
                 let told = format!(
                     "another run works on {environment}: {holder}. When that ends, it begins the next run if a \
@@ -258,7 +265,7 @@ impl Accept {
     /// What becomes of a question about a spec that is wrong.
     async fn refuse(&self, trigger: &Trigger, run: Run, faults: &Faults) -> Result<Verdict> {
         match trigger.action {
-            Asked::Plan => Err(Error::InvalidSpec(faults.to_string())),
+            Asked::Plan | Asked::Look => Err(Error::InvalidSpec(faults.to_string())),
             Asked::Expire => {
                 Ok(Verdict::nothing(run, "a spec that is wrong says nothing of its time".to_owned()))
             }
@@ -282,6 +289,7 @@ impl Accept {
         let there = source.text.is_some();
         Ok(Some(match trigger.action {
             Asked::Plan => Way::Plan,
+            Asked::Look => Way::Look,
             Asked::Apply if there => Way::Provision,
             Asked::Apply => Way::Teardown,
             Asked::Rebuild => Way::Rebuild,
@@ -323,6 +331,7 @@ impl Accept {
             version: None,
             expires: None,
             paused: false,
+            teardown: false,
         }
     }
 
@@ -406,6 +415,7 @@ impl Accept {
             role: run.role.clone(),
             expires: run.expires,
             kept: earlier.kept,
+            left: earlier.left,
             last_ready: earlier.last_ready,
             rebuilds: earlier.rebuilds,
             outputs: earlier.outputs,

@@ -2,7 +2,8 @@
 //!
 //! Ours is a bucket that carries the owner's tags; it has them from `CreateBucket` on. Whether it is
 //! protected, and whether its objects may go with it, are tags too, since the spec no longer says it when the
-//! bucket goes.
+//! bucket goes. A bucket that holds objects, or older versions of them, isn't dropped unless the spec says that its
+//! data may be lost.
 
 mod lifecycle;
 mod policy;
@@ -24,7 +25,7 @@ use aws_sdk_s3::{
 use serde_json::Value;
 use step::{
     Answer, BucketOutput, Change, Context, Doing, Error, Field, Operation, PROTECT, Result, compare,
-    compare_key, is_protected, missing_tags, side_by_side,
+    compare_key, is_protected, loss, missing_tags, side_by_side,
 };
 
 /// The tag that says whether a bucket is deleted with the objects in it.
@@ -89,6 +90,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
 }
 
 fn name(context: &Context, key: &str, bucket: &spec::Bucket) -> String {
+    let key = spec::named_by(key, bucket.formerly.as_ref());
     let word = format!("{key}-{}-{}", context.run.account, context.run.region);
     context.name(bucket.name.as_ref(), &word, LIMIT)
 }
@@ -120,7 +122,7 @@ async fn ensure_one(s3: &Client, context: &Context, wanted: &Wanted) -> Result<(
 }
 
 async fn plan(s3: &Client, context: &Context) -> Result<Answer> {
-    let mut changes = delete_dropped(s3, context).await?;
+    let (mut changes, refused) = delete_dropped(s3, context).await?;
     let wanted = wanted(context)?;
     let found = side_by_side(wanted.iter().map(|wanted| find(s3, context, &wanted.name))).await?;
     let mut outputs = BTreeMap::new();
@@ -131,30 +133,63 @@ async fn plan(s3: &Client, context: &Context) -> Result<Answer> {
             Some(found) => Change::update(&wanted.address, difference(found, wanted)),
         });
     }
-    Ok(Answer::new(outputs, changes)?.keeping(NEEDS.map(str::to_owned)))
+    Ok(Answer::new(outputs, changes)?.keeping(NEEDS.map(str::to_owned)).refusing(refused))
 }
 
 async fn prune(s3: &Client, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(s3, context).await?).keeping(NEEDS.map(str::to_owned)))
+    let (changes, _) = delete_dropped(s3, context).await?;
+    Ok(Answer::changed(changes).keeping(NEEDS.map(str::to_owned)))
 }
 
 /// Deletes our buckets that the spec doesn't mention, but for those that are protected; in a plan only names
-/// them.
-async fn delete_dropped(s3: &Client, context: &Context) -> Result<Vec<Change>> {
+/// them, and says why they can't go.
+async fn delete_dropped(s3: &Client, context: &Context) -> Result<(Vec<Change>, Vec<String>)> {
     let buckets = context.spec.buckets.iter();
     let kept: BTreeSet<String> = buckets.map(|(key, bucket)| name(context, key, bucket)).collect();
     let others = listed(s3, context).await?.into_iter().filter(|name| !kept.contains(name));
     let dropped = side_by_side(others.map(|name| dropped(s3, context, name))).await?;
     let dropped: Vec<Dropped> = dropped.into_iter().flatten().collect();
+    let going = || dropped.iter().filter(|dropped| !dropped.protect);
+    let mut refused = Vec::new();
     if context.operation == Operation::Prune {
-        let going = dropped.iter().filter(|dropped| !dropped.protect);
-        side_by_side(going.map(|dropped| delete(s3, dropped))).await?;
+        side_by_side(going().map(|dropped| delete(s3, dropped))).await?;
+    } else {
+        let full = going().filter(|dropped| !dropped.force).map(|dropped| refusal(s3, context, dropped));
+        refused = side_by_side(full).await?;
     }
     let told = |found: Dropped| {
         let change = if found.protect { Change::keep(found.address) } else { Change::delete(found.address) };
         change.with("name", found.name)
     };
-    Ok(dropped.into_iter().map(told).collect())
+    Ok((dropped.into_iter().map(told).collect(), refused.into_iter().flatten().collect()))
+}
+
+/// Why a bucket can't go: it holds something that nobody gave up.
+async fn refusal(s3: &Client, context: &Context, dropped: &Dropped) -> Result<Option<String>> {
+    let Dropped { name, address, .. } = dropped;
+    if !holds_objects(s3, name).await? {
+        return Ok(None);
+    }
+    let what = format!("S3 bucket ({name})");
+    Ok(Some(if context.run.teardown {
+        full(&what, address)
+    } else {
+        loss(address, &what, "which holds objects, or older versions of them, that would be deleted")
+    }))
+}
+
+/// Whether a bucket holds an object, an older version of one, or the mark of one that was deleted.
+async fn holds_objects(s3: &Client, name: &str) -> Result<bool> {
+    let listed = s3.list_object_versions().bucket(name).max_keys(1).send().await;
+    let listed = listed.unless_absent(&ABSENT, || format!("listing the objects of S3 bucket ({name})"))?;
+    Ok(listed.is_some_and(|listed| !listed.versions().is_empty() || !listed.delete_markers().is_empty()))
+}
+
+fn full(what: &str, address: &str) -> String {
+    format!(
+        "{address}: {what} holds objects, or older versions of them, which `aws s3 ls` doesn't show: delete them, or \
+         set `forceDelete: true` at {address} and apply that first"
+    )
 }
 
 /// A bucket of ours that the spec doesn't mention, with what its tags say of how it goes.
@@ -162,14 +197,20 @@ struct Dropped {
     name: String,
     address: String,
     protect: bool,
+    /// Whether what is in it goes with it.
     force: bool,
 }
 
 async fn dropped(s3: &Client, context: &Context, name: String) -> Result<Option<Dropped>> {
     let Some(tags) = tags(s3, &name).await? else { return Ok(None) };
+    let owner = context.owner();
+    let Some(address) = owner.address(&tags) else { return Ok(None) };
     let force = tags.get(FORCE_DELETE).is_some_and(|force| force == "true");
-    let address = context.owner().address(&tags).map(str::to_owned);
-    Ok(address.map(|address| Dropped { name, address, protect: is_protected(&tags), force }))
+    // A spec that gives its data up says it after the bucket was tagged; one that says nothing is refused, though it
+    // may be emptied when the environment goes.
+    let allowed = context.may_lose(address);
+    let force = allowed && (force || !context.run.teardown);
+    Ok(Some(Dropped { name, address: address.to_owned(), protect: is_protected(&tags), force }))
 }
 
 /// The names of the account's buckets in the run's region.
@@ -349,10 +390,7 @@ async fn delete(s3: &Client, dropped: &Dropped) -> Result<()> {
         if dropped.force {
             return Err(Error::soon(format!("S3 bucket ({name}) is being emptied")));
         }
-        return Err(Error::Conflict(format!(
-            "S3 bucket ({name}) holds objects: delete them, or set `forceDelete: true` at {address} and \
-             apply that first"
-        )));
+        return Err(Error::Conflict(full(&format!("S3 bucket ({name})"), address)));
     }
     deleted.unless_absent(&ABSENT, || format!("deleting S3 bucket ({name})"))?;
     Ok(())

@@ -35,8 +35,11 @@ fn context(operation: Operation) -> Context {
     step::test::context(operation, spec::parse(SPEC, None).expect("a spec"), Outputs::default())
 }
 
+/// The environment is taken away.
 fn dropped(operation: Operation) -> Context {
-    step::test::context(operation, Spec::empty("demo"), Outputs::default())
+    let mut context = step::test::context(operation, Spec::empty("demo"), Outputs::default());
+    context.run.teardown = true;
+    context
 }
 
 fn spoken() -> Wanted {
@@ -264,4 +267,36 @@ async fn a_statement_that_somebody_else_put_on_a_bucket_stays() {
         .then_output(|| PutBucketPolicyOutput::builder().build());
     policy::put(&s3(std::slice::from_ref(&put)), NAME, &found, &spoken().policy).await.expect("a policy");
     assert_eq!(put.num_calls(), 1);
+}
+
+fn listed() -> Rule {
+    mock!(Client::list_buckets)
+        .then_output(|| ListBucketsOutput::builder().buckets(Bucket::builder().name(NAME).build()).build())
+}
+
+fn holding(objects: usize) -> Rule {
+    mock!(Client::list_object_versions).then_output(move || {
+        let version = ObjectVersion::builder().key("old").version_id("1").build();
+        ListObjectVersionsOutput::builder().set_versions(Some(vec![version; objects])).build()
+    })
+}
+
+#[tokio::test]
+async fn a_bucket_with_objects_is_not_dropped_unless_the_spec_gives_them_up() {
+    let refused = async |objects: usize, context: &Context| {
+        let mut wanted = spoken();
+        wanted.tags.insert(FORCE_DELETE.to_owned(), "false".to_owned());
+        let mut rules = vec![tagged(Some(tag_list(&wanted.tags).expect("tags"))), listed()];
+        rules.push(holding(objects));
+        plan(&s3(&rules), context).await.expect("an answer").refused
+    };
+    let mut context = dropped(Operation::Plan);
+    let told = refused(1, &context).await;
+    assert!(told[0].contains("set `forceDelete: true` at buckets.archive"), "{told:?}");
+    context.run.teardown = false;
+    let told = refused(1, &context).await;
+    assert!(told[0].contains("`allowDataLoss: [buckets.archive]`"), "{told:?}");
+    assert_eq!(refused(0, &context).await, Vec::<String>::new());
+    context.spec.allow_data_loss = vec!["buckets.archive".to_owned()];
+    assert_eq!(refused(1, &context).await, Vec::<String>::new());
 }

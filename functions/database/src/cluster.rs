@@ -204,7 +204,7 @@ async fn create(clients: &Clients, context: &Context, wanted: &Wanted, group: &s
     let rds = &clients.rds;
     let snapshot = snapshot::to_restore(rds, wanted).await?;
     let credentials = credentials::read(&clients.secrets, wanted).await?;
-    let mut tags = wanted.tags.clone();
+    let mut tags = wanted.new_tags();
     tags.extend(credentials.tag());
     let version = version::of_new(rds, wanted, snapshot.as_ref()).await?;
     let Some(snapshot) = snapshot else {

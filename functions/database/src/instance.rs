@@ -212,7 +212,7 @@ async fn create(clients: &Clients, context: &Context, wanted: &Wanted, group: &s
     let rds = &clients.rds;
     let snapshot = snapshot::to_restore(rds, wanted).await?;
     let credentials = credentials::read(&clients.secrets, wanted).await?;
-    let mut tags = wanted.tags.clone();
+    let mut tags = wanted.new_tags();
     tags.extend(credentials.tag());
     let Some(snapshot) = snapshot else {
         let version = version::of_new(rds, wanted, None).await?;

@@ -4,9 +4,10 @@
 //! Ours is a database that carries the owner's tags; it has them from the call on that creates or restores
 //! it, and so have its subnet group and its security group. Whether it is protected, whether a last snapshot
 //! is taken of it, and whether a restored one awaits its password are tags too, since no spec says it when
-//! it counts. What would cost its data (another engine, name or key) is refused, or with `replace: true` had
+//! it counts. What would cost its data (another engine, name or key) is refused, or with `allowDataLoss` had
 //! from another, which takes its place before it goes. Never for its version or its storage, which RDS itself raises:
 //! a newer version and more storage than the spec asks for are kept.
+//! Nor is a database dropped unless the spec says so, or it is new: no run has ended well with it, which is a tag.
 //!
 //! While the environment is paused its databases are stopped: with `prune`, when the services that use them have
 //! stopped. RDS starts what has been stopped for seven days; pausing once more stops it again.
@@ -37,8 +38,8 @@ use place::{Old, Settled};
 use security_group::Source;
 use spec::{Database, Engine, Serverless};
 use step::{
-    Answer, Change, Context, DatabaseOutput, Doing, Error, Field, Latency, Operation, PROTECT, Result,
-    UNKNOWN, is_protected, side_by_side,
+    Answer, Change, Context, DatabaseOutput, Doing, Error, Field, Latency, NEW, Operation, PROTECT, Result,
+    UNKNOWN, is_new, is_protected, loss, side_by_side,
 };
 
 /// What addresses of this step begin with.
@@ -134,6 +135,10 @@ pub async fn handle(context: Context) -> Result<Answer> {
 struct Wanted {
     key: String,
     address: String,
+    /// The key that its name is made of.
+    named_by: String,
+    /// The address that it had before.
+    formerly: Option<String>,
     /// The identifier in RDS.
     name: String,
     /// The one that the spec gives.
@@ -178,9 +183,16 @@ impl Wanted {
         }
     }
 
+    /// The tags of a database that is made.
+    fn new_tags(&self) -> BTreeMap<String, String> {
+        let mut tags = self.tags.clone();
+        tags.insert(NEW.to_owned(), "true".to_owned());
+        tags
+    }
+
     /// The tags of a database that begins as a snapshot.
     fn restored_tags(&self) -> BTreeMap<String, String> {
-        let mut tags = self.tags.clone();
+        let mut tags = self.new_tags();
         tags.insert(RESTORED.to_owned(), PENDING.to_owned());
         tags
     }
@@ -195,7 +207,8 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
     let address = format!("{SECTION}{key}");
     let port = database.port.unwrap_or(database.engine.port());
     let ingress = place::rule(&address, port, Source::Group(network.group.clone()));
-    let beside = context.name(None, &format!("{key}-database"), 255);
+    let named_by = spec::named_by(key, database.formerly.as_ref());
+    let beside = |key: &str| context.name(None, &format!("{key}-database"), 255);
     let days = database.backups.map_or(Some(BACKUPS), spec::Duration::whole_days);
     let days = days.and_then(|days| i32::try_from(days).ok());
     let storage = database.storage.map(i32::try_from).transpose();
@@ -206,10 +219,12 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
     tags.insert(PROTECT.to_owned(), database.protect.to_string());
     tags.extend(credentials::address(database).map(|address| (CREDENTIALS.to_owned(), address)));
     tags.insert(OWN_KEY.to_owned(), encryption.is_some().to_string());
-    let name = context.name(database.name.as_ref(), key, LIMIT);
+    let name = context.name(database.name.as_ref(), named_by, LIMIT);
     tags.insert(place::NAME.to_owned(), name.clone());
     Ok(Wanted {
         key: key.to_owned(),
+        named_by: named_by.to_owned(),
+        formerly: database.formerly.as_ref().map(|before| format!("{SECTION}{before}")),
         name,
         given: database.name.clone(),
         engine: database.engine,
@@ -224,18 +239,18 @@ fn wanted_one(context: &Context, key: &str, database: &Database) -> Result<Wante
         backups: days.ok_or_else(|| invalid("backups"))?,
         restore: database.restore.clone(),
         protect: database.protect,
-        replace: database.replace,
+        replace: context.may_lose(&address),
         old: Vec::new(),
         encryption,
         subnets: subnet_group::Wanted {
             address: format!("{address}.subnets"),
-            name: beside.clone(),
+            name: beside(named_by),
             subnets: if network.private.is_empty() { &network.public } else { &network.private }.clone(),
             tags: context.tags(&format!("{address}.subnets")),
         },
         group: security_group::Wanted {
             address: format!("{address}.group"),
-            name: beside,
+            name: beside(key),
             description: "Of a database of an environment",
             vpc: network.vpc.clone(),
             ingress: vec![ingress],
@@ -357,8 +372,10 @@ async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
         changes.extend(of_database);
         outputs.insert(wanted.key, output);
     }
+    let left = snapshot::left(rds, context).await?;
     let answer = Answer { notes, ..Answer::new(outputs, changes)? };
-    Ok(answer.keeping(needs(context, &standing)))
+    let answer = answer.keeping(needs(context, &standing));
+    Ok(answer.refusing(refused(context, &standing)).leaving(left))
 }
 
 async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
@@ -370,10 +387,42 @@ async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
     let changes = delete_dropped(clients, context, &standing).await?;
     if context.run.paused {
         stop(&clients.rds, context, &standing).await?;
-    } else if context.outputs.network.is_some() {
-        close_others(&clients.ec2, context, &standing).await?;
+    } else {
+        settled(&clients.rds, context, &standing).await?;
+        if context.outputs.network.is_some() {
+            close_others(&clients.ec2, context, &standing).await?;
+        }
     }
-    Ok(Answer::changed(changes).keeping(needs(context, &standing)))
+    let left = snapshot::left(&clients.rds, context).await?;
+    Ok(Answer::changed(changes).keeping(needs(context, &standing)).leaving(left))
+}
+
+/// Why databases that the spec doesn't mention can't go: nobody gave their data up.
+fn refused(context: &Context, standing: &Standing) -> Vec<String> {
+    let refusal = |found: Settled<'_>| {
+        let address = goes(context, standing, &found)?;
+        let is_replaced = standing.replaced.contains(found.arn);
+        let settled = is_replaced || found.state == "deleting" || stays(&found);
+        let goes = settled || is_new(&found.tags) || context.may_lose(&address);
+        let then = match snapshot::planned(found.name, found.tags.get(FINAL_SNAPSHOT)) {
+            Some(last) => format!("which would be deleted with its backups after a last snapshot ({last})"),
+            None => "which would be deleted with its backups and without a last snapshot".to_owned(),
+        };
+        (!goes).then(|| loss(&address, &found.what, &then))
+    };
+    standing.databases().filter_map(refusal).collect()
+}
+
+/// Notes on the databases of the spec that a run has ended well with them.
+async fn settled(rds: &Rds, context: &Context, standing: &Standing) -> Result<()> {
+    let is_kept = |found: &Settled<'_>| {
+        let address = context.owner().address(&found.tags);
+        is_new(&found.tags) && address.is_some_and(|address| !is_dropped(context, address))
+    };
+    let tag = BTreeMap::from([(NEW.to_owned(), "false".to_owned())]);
+    let new: Vec<_> = standing.databases().filter(is_kept).collect();
+    side_by_side(new.iter().map(|found| retag(rds, found.arn, &found.what, &tag))).await?;
+    Ok(())
 }
 
 /// Stops what is ours, side by side, and waits until it has stopped. The instances of a cluster stop with it.
@@ -416,7 +465,8 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
     for found in &dropped.clusters {
         let tags = tags(found.tag_list());
         let name = found.db_cluster_identifier().unwrap_or_default();
-        changes.push(Change::delete(address(context, &tags)).with("name", name));
+        let change = Change::delete(address(context, &tags)).with("name", name);
+        changes.push(with_snapshot(context, change, name, &tags));
         let members = cluster::members(context, standing, found)?;
         let named = members.iter().map(|member| (tags_of(member), instance::name(member)));
         changes.extend(named.map(|(tags, name)| Change::delete(address(context, &tags)).with("name", name)));
@@ -424,7 +474,8 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
     for found in &dropped.instances {
         let tags = tags_of(found);
         let name = instance::name(found);
-        changes.push(Change::delete(address(context, &tags)).with("name", name));
+        let change = Change::delete(address(context, &tags)).with("name", name);
+        changes.push(with_snapshot(context, change, name, &tags));
     }
     let stays = |address: &str| staying.iter().any(|(kept, _)| address.starts_with(&format!("{kept}.")));
     let mut subnets = subnet_group::dropped(rds, context).await?;
@@ -433,7 +484,7 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
     let mut groups = security_group::ours(ec2, context, SECTION).await?;
     groups.retain(|group| {
         let address = security_group::address(context, group);
-        address.is_some_and(|address| is_dropped(context, &address) && !stays(&address))
+        address.is_some_and(|address| is_left(context, &address) && !stays(&address))
     });
     for group in &groups {
         let address = security_group::address(context, group).unwrap_or_default();
@@ -452,6 +503,16 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
         }
     }
     Ok(changes)
+}
+
+/// A deletion with the last snapshot that is taken, whose name a plan doesn't know whole.
+fn with_snapshot(context: &Context, change: Change, name: &str, tags: &BTreeMap<String, String>) -> Change {
+    let tag = tags.get(FINAL_SNAPSHOT);
+    let last = match context.operation {
+        Operation::Plan => snapshot::planned(name, tag),
+        _ => snapshot::last(context, name, tag),
+    };
+    change.with("lastSnapshot", last.unwrap_or_else(|| "none".to_owned()))
 }
 
 /// Closes the ports of databases that are gone, in the groups of those that took their place.
@@ -556,10 +617,24 @@ fn staying<'a>(context: &Context, standing: &'a Standing) -> Vec<(String, Settle
     all.filter_map(|found| Some((goes(context, standing, &found)?, found))).collect()
 }
 
-/// Whether something of ours belongs to a database that the spec doesn't mention.
+/// The key of the database that an address belongs to.
+fn key_of(address: &str) -> Option<&str> {
+    address.strip_prefix(SECTION)?.split('.').next()
+}
+
+/// Whether something of ours belongs to a database that the spec doesn't mention, under its key or the one before.
 fn is_dropped(context: &Context, address: &str) -> bool {
-    let key = address.strip_prefix(SECTION).and_then(|rest| rest.split('.').next());
-    key.is_some_and(|key| !context.spec.databases.contains_key(key))
+    let before = |key: &str| {
+        let mut all = context.spec.databases.values();
+        all.any(|database| database.formerly.as_deref() == Some(key))
+    };
+    key_of(address).is_some_and(|key| !context.spec.databases.contains_key(key) && !before(key))
+}
+
+/// Whether a security group of ours is of a database that the spec doesn't mention under this key: one that has
+/// another key has another group.
+fn is_left(context: &Context, address: &str) -> bool {
+    key_of(address).is_some_and(|key| !context.spec.databases.contains_key(key))
 }
 
 fn address(context: &Context, tags: &BTreeMap<String, String>) -> String {

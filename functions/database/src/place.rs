@@ -1,16 +1,16 @@
 //! Which of our databases is the one that the spec means, and which go for it.
 //!
 //! What was settled when a database was made can't be changed. Where the spec says otherwise the database is
-//! refused, since another has none of its data; with `replace: true` another is made beside it. Once that can be
+//! refused, since another has none of its data; with `allowDataLoss` another is made beside it. Once that can be
 //! used, the old one is tagged as replaced, and goes with `prune`, which knows no more than tags say.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_rds::primitives::DateTime;
 use security_group::{Rule, Source};
-use step::{Candidate, Choice, Context, Error, REPLACED, Result, choose, compare_key, instead_of};
+use step::{Candidate, Choice, Context, Error, REPLACED, Result, choose, compare_key, instead_of, is_new};
 
-use crate::{FINAL_SNAPSHOT, LIMIT, OWN_KEY, RESTORED, Standing, Wanted};
+use crate::{FINAL_SNAPSHOT, LIMIT, OWN_KEY, RESTORED, Standing, Wanted, snapshot};
 
 /// The tag that says which database this is, by its identifier: a copy that somebody restored by hand has the tags of
 /// its snapshot, and another identifier, and isn't taken for the one that the spec means.
@@ -42,7 +42,13 @@ impl Settled<'_> {
 
     fn candidate(&self, wanted: &Wanted) -> Candidate<'_> {
         let made = self.tags.get(NAME).is_some_and(|name| name == self.name);
-        Candidate { name: self.name, replaced: self.is_replaced(), made, misfit: misfit(self, wanted) }
+        Candidate {
+            name: self.name,
+            replaced: self.is_replaced(),
+            made,
+            new: is_new(&self.tags),
+            misfit: misfit(self, wanted),
+        }
     }
 
     fn is_named_so(&self) -> bool {
@@ -60,7 +66,11 @@ pub(crate) struct Old {
 
 /// Finds the database that the spec means among those of ours at its address, and names it.
 pub(crate) fn settle(context: &Context, standing: &Standing, wanted: &mut Wanted) -> Result<()> {
-    let at_address = |found: &Settled<'_>| context.owner().address(&found.tags) == Some(&wanted.address);
+    let at_address = |found: &Settled<'_>| {
+        let address = context.owner().address(&found.tags);
+        address
+            .is_some_and(|address| address == wanted.address || wanted.formerly.as_deref() == Some(address))
+    };
     let (mut ours, others): (Vec<_>, Vec<_>) =
         standing.databases().filter(at_address).partition(Settled::is_named_so);
     if let ([], [other, ..]) = (ours.as_slice(), others.as_slice()) {
@@ -74,7 +84,7 @@ pub(crate) fn settle(context: &Context, standing: &Standing, wanted: &mut Wanted
         (found.created.is_none(), found.created.map(|at| (at.secs(), at.subsec_nanos())))
     });
     let candidates: Vec<_> = ours.iter().map(|found| found.candidate(wanted)).collect();
-    let name = |older: &[Candidate<'_>]| instead_of(&context.run.environment, &wanted.key, LIMIT, older);
+    let name = |older: &[Candidate<'_>]| instead_of(&context.run.environment, &wanted.named_by, LIMIT, older);
     let Choice { chosen, old } = choose(&candidates, wanted.replace)?;
     let named = match chosen {
         Some(chosen) => ours[chosen].name.to_owned(),
@@ -118,11 +128,12 @@ fn keyless(found: &Settled<'_>, wanted: &Wanted) -> Option<Error> {
     let has = |tag: &str| found.tags.get(tag).is_some_and(|said| said == "true");
     let leaves = !found.is_replaced() && wanted.encryption.is_none() && has(OWN_KEY) && has(FINAL_SNAPSHOT);
     leaves.then(|| {
-        Error::Conflict(format!(
-            "{} is encrypted with the environment's key, and the spec drops that: put `key` back, or apply \
-             `finalSnapshot: false` at {} first and then write `replace: true` there, since nobody could read its \
-             last snapshot without the key",
-            found.what, wanted.address
+        Error::InvalidSpec(format!(
+            "{address}: {} is encrypted with the environment's key, and the spec drops that: put `key` back, or apply \
+             `finalSnapshot: false` at {address} first and then write `allowDataLoss: [{address}]` at the top of the \
+             spec, since nobody could read its last snapshot without the key",
+            found.what,
+            address = wanted.address
         ))
     })
 }
@@ -191,13 +202,16 @@ fn misfit(found: &Settled<'_>, wanted: &Wanted) -> Option<Error> {
 }
 
 fn refusal(wanted: &Wanted, found: &Settled<'_>, field: &str, has: &str, asked: &str) -> Error {
-    Error::Conflict(format!(
-        "{}: its {field} is {has}, and RDS can't change that to {asked} without losing its data: put the spec back, \
-         add a database under another key, move the data into it, and drop {}, or write `replace: true` there: {} \
-         takes its place, and this one goes, {} a last snapshot",
+    let last = match snapshot::planned(found.name, found.tags.get(FINAL_SNAPSHOT)) {
+        Some(last) => format!("after a last snapshot ({last})"),
+        None => "without a last snapshot".to_owned(),
+    };
+    Error::InvalidSpec(format!(
+        "{address}: {}: its {field} is {has}, and RDS can't change that to {asked} without losing its data: put the \
+         spec back, or add a database under another key and move the data into it first; to have it replaced, write \
+         `allowDataLoss: [{address}]` at the top of the spec: {} takes its place, and this one goes {last}",
         found.what,
-        wanted.address,
         if wanted.restore.is_some() { "one from `restore`" } else { "an empty one" },
-        if found.tags.get(FINAL_SNAPSHOT).is_none_or(|last| last != "false") { "with" } else { "without" }
+        address = wanted.address,
     ))
 }

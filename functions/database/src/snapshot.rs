@@ -1,12 +1,18 @@
 //! Snapshots: those a database begins from, and the last one that is taken of it.
 
-use aws_sdk_rds::Client;
-use step::{Context, Doing, Error, Result};
+use aws_sdk_rds::{
+    Client,
+    types::{DbClusterSnapshot, DbSnapshot, Tag},
+};
+use step::{Context, Doing, Error, Left, LeftKind, Result};
 
-use crate::{Wanted, credentials::Credentials};
+use crate::{Wanted, credentials::Credentials, tags};
 
 /// The tag's word for "no last snapshot".
 const NO: &str = "false";
+
+/// What the name of a last snapshot says after its database's.
+const FINAL: &str = "-final-";
 
 /// A snapshot of an instance or a cluster.
 #[derive(Debug, Clone)]
@@ -165,8 +171,40 @@ pub(crate) async fn of_instance(rds: &Client, name: &str) -> Result<Option<Snaps
 /// The name of the last snapshot, if one is to be taken: the same for all passes of a run, another in the
 /// next, since the snapshot stays.
 pub(crate) fn last(context: &Context, name: &str, tag: Option<&String>) -> Option<String> {
-    let wanted = tag.is_none_or(|tag| tag != NO);
-    wanted.then(|| format!("{name}-final-{}", step::digits(&context.run.id, 12)))
+    is_taken(tag).then(|| format!("{name}{FINAL}{}", step::digits(&context.run.id, 12)))
+}
+
+/// The same as far as a plan knows it.
+pub(crate) fn planned(name: &str, tag: Option<&String>) -> Option<String> {
+    is_taken(tag).then(|| format!("{name}{FINAL}…"))
+}
+
+fn is_taken(tag: Option<&String>) -> bool {
+    tag.is_none_or(|tag| tag != NO)
+}
+
+/// The last snapshots of the environment's databases that are there: they carry their databases' tags.
+pub(crate) async fn left(rds: &Client, context: &Context) -> Result<Vec<Left>> {
+    let doing = || "describing RDS snapshots";
+    let instances = rds.describe_db_snapshots().snapshot_type("manual").into_paginator().items().send();
+    let instances: std::result::Result<Vec<_>, _> = instances.collect().await;
+    let clusters =
+        rds.describe_db_cluster_snapshots().snapshot_type("manual").into_paginator().items().send();
+    let clusters: std::result::Result<Vec<_>, _> = clusters.collect().await;
+    let of_instance = |found: &DbSnapshot| last_of(context, found.db_snapshot_identifier(), found.tag_list());
+    let of_cluster = |found: &DbClusterSnapshot| {
+        last_of(context, found.db_cluster_snapshot_identifier(), found.tag_list())
+    };
+    let mut left: Vec<Left> = instances.doing(doing)?.iter().filter_map(of_instance).collect();
+    left.extend(clusters.doing(doing)?.iter().filter_map(of_cluster));
+    left.sort();
+    Ok(left)
+}
+
+fn last_of(context: &Context, name: Option<&str>, list: &[Tag]) -> Option<Left> {
+    let name = name.filter(|name| name.contains(FINAL))?.to_owned();
+    let address = context.owner().address(&tags(list))?.to_owned();
+    Some(Left { address, kind: LeftKind::Snapshot, name, days: None })
 }
 
 /// Refuses to ask for a snapshot of what RDS takes none of.

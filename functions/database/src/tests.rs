@@ -85,8 +85,10 @@ fn context_with(more: &str, database: &str, operation: Operation) -> Context {
     step::test::context(operation, spec::parse(&spec, None).expect("a spec"), outputs())
 }
 
+/// What [`MYSQL`] asks for costs the data, and the spec says that it may.
 fn context(database: &str, operation: Operation) -> Context {
-    context_with("", database, operation)
+    let more = if database.contains(MYSQL) { "allowDataLoss: [databases.main]," } else { "" };
+    context_with(more, database, operation)
 }
 
 fn dropped_context(operation: Operation) -> Context {
@@ -251,8 +253,14 @@ fn runs_on(
         })
 }
 
+/// A client for these rules, to which there are no snapshots but those of the rules.
 fn rds(rules: &[Mock]) -> Rds {
-    mock_client!(aws_sdk_rds, RuleMode::MatchAny, &rules.iter().collect::<Vec<_>>())
+    let without = [
+        mock!(Rds::describe_db_snapshots).then_output(|| DescribeDbSnapshotsOutput::builder().build()),
+        mock!(Rds::describe_db_cluster_snapshots)
+            .then_output(|| DescribeDbClusterSnapshotsOutput::builder().build()),
+    ];
+    mock_client!(aws_sdk_rds, RuleMode::MatchAny, &rules.iter().chain(&without).collect::<Vec<_>>())
 }
 
 fn secret(value: &'static str) -> Mock {
@@ -661,11 +669,15 @@ async fn what_would_cost_the_data_is_refused() {
         (plain().storage_encrypted(false).build(), PLAIN, "encryption is none"),
         (plain().set_tag_list(Some(own_key)).build(), key.as_str(), "put `key` back"),
         (plain().build(), "name: other, engine: postgres", "name is demo-main"),
-        (plain().build(), AURORA, "`replace: true` there: an empty one takes its place"),
+        (
+            plain().build(),
+            AURORA,
+            "`allowDataLoss: [databases.main]` at the top of the spec: an empty one takes its place",
+        ),
     ] {
         let rules = standing_rules(Vec::new(), vec![found]);
         let error = planned(&rules, spec).await.unwrap_err();
-        assert_eq!(error.kind(), "Conflict");
+        assert_eq!(error.kind(), "InvalidSpec");
         assert!(error.to_string().contains(told), "{error}");
         assert_eq!(ensured(&rules, spec).await.unwrap_err(), error);
     }
@@ -676,7 +688,7 @@ async fn what_would_cost_the_data_is_refused() {
 }
 
 /// What takes the place of [`plain`], once it may.
-const MYSQL: &str = "engine: mysql, database: app, replace: true";
+const MYSQL: &str = "engine: mysql, database: app";
 
 /// What it is called.
 fn instead() -> String {
@@ -743,7 +755,7 @@ fn both(old: DbInstanceBuilder) -> Vec<Mock> {
 }
 
 #[tokio::test]
-async fn with_replace_another_database_is_planned_and_made_beside_the_old() {
+async fn with_allow_data_loss_another_database_is_planned_and_made_beside_the_old() {
     let mut rules = standing_rules(Vec::new(), vec![plain().build()]);
     rules.extend([
         offers(&[("8.4", "8.4.3")]),
@@ -787,12 +799,12 @@ async fn the_old_database_is_put_aside_once_the_new_one_can_be_used_and_then_lef
     assert_eq!(rules[4].num_calls(), 1);
     let clients = clients_with(&both(put_aside()), &opened(&[3306, 5432]), &[]);
     ensure(&clients, &context(MYSQL, Operation::Ensure)).await.expect("an answer");
-    // So it is without `replace`, once the old one is gone.
+    // So it is without `allowDataLoss`, once the old one is gone.
     let rules = standing_rules(Vec::new(), vec![successor().build()]);
     let clients = clients_with(&rules, &opened(&[3306]), &[]);
-    let spec = MYSQL.replace(", replace: true", "");
-    ensure(&clients, &context(&spec, Operation::Ensure)).await.expect("an answer");
-    assert_eq!(plan(&clients, &context(&spec, Operation::Plan)).await.expect("an answer").changes, []);
+    ensure(&clients, &context_with("", MYSQL, Operation::Ensure)).await.expect("an answer");
+    let planned = plan(&clients, &context_with("", MYSQL, Operation::Plan)).await;
+    assert_eq!(planned.expect("an answer").changes, []);
 }
 
 #[tokio::test]
@@ -1376,7 +1388,7 @@ async fn a_dropped_cluster_is_planned_and_goes_after_its_instance_and_before_its
     rules.extend([deleted_member(), deleted_cluster(last), subnets.clone()]);
     let planned = plan(&clients(&rules), &dropped_context(Operation::Plan)).await.expect("an answer");
     let named = [
-        Change::delete("databases.main").with("name", "demo-main"),
+        Change::delete("databases.main").with("name", "demo-main").with("lastSnapshot", "demo-main-final-…"),
         Change::delete("databases.main.instance").with("name", member_name()),
         Change::delete("databases.main.subnets").with("name", "demo-main-database"),
         Change::delete("databases.main.group").with("id", "sg-db"),
@@ -1428,7 +1440,8 @@ async fn a_dropped_instance_goes_without_a_snapshot_where_its_spec_said_so() {
     ]);
     // It is gone at once, and so the rest goes in the same pass.
     let answer = pruned(&rules, &group).await.expect("an answer");
-    assert_eq!(answer.changes[0], Change::delete("databases.main").with("name", "demo-main"));
+    let change = Change::delete("databases.main").with("name", "demo-main");
+    assert_eq!(answer.changes[0], change.with("lastSnapshot", "none"));
     assert_eq!((rules[4].num_calls(), rules[5].num_calls(), group.num_calls()), (1, 1, 1));
 }
 
@@ -1593,4 +1606,84 @@ async fn a_cluster_that_is_stopped_and_an_instance_that_leaves_a_snapshot_are_st
         assert!(error.to_string().contains("is starting"), "{error}");
         assert_eq!(rules[4 + call].num_calls(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_database_is_not_dropped_unless_the_spec_says_so_or_no_run_has_ended_well_with_it() {
+    let refused = async |found: DbInstanceBuilder, context: &Context| {
+        let rules = standing_rules(Vec::new(), vec![found.build()]);
+        plan(&clients(&rules), context).await.expect("an answer").refused
+    };
+    let mut context = dropped_context(Operation::Plan);
+    let told = refused(plain(), &context).await;
+    assert_eq!(told.len(), 1);
+    for part in ["demo-main-final-…", "`formerly: main`", "`allowDataLoss: [databases.main]`"] {
+        assert!(told[0].contains(part), "{told:?}");
+    }
+    let new = with_tag(our_tags(PLAIN), NEW, "true");
+    assert_eq!(refused(plain().set_tag_list(Some(new)), &context).await, Vec::<String>::new());
+    assert_eq!(refused(plain().deletion_protection(true), &context).await, Vec::<String>::new());
+    context.spec.allow_data_loss = vec!["databases.main".to_owned()];
+    assert_eq!(refused(plain(), &context).await, Vec::<String>::new());
+    context.spec.allow_data_loss.clear();
+    context.run.teardown = true;
+    assert_eq!(refused(plain(), &context).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_database_that_a_run_has_ended_well_with_is_noted_as_such_once() {
+    let note = mock!(Rds::add_tags_to_resource)
+        .match_requests(|request| {
+            tags(request.tags()) == BTreeMap::from([(NEW.to_owned(), "false".to_owned())])
+        })
+        .then_output(|| AddTagsToResourceOutput::builder().build());
+    let mut context = context(PLAIN, Operation::Prune);
+    context.outputs = Outputs::default();
+    for (new, calls) in [("true", 1), ("false", 1)] {
+        let found = plain().set_tag_list(Some(with_tag(our_tags(PLAIN), NEW, new))).build();
+        let mut rules = standing_rules(Vec::new(), vec![found]);
+        rules.push(note.clone());
+        prune(&clients(&rules), &context).await.expect("an answer");
+        assert_eq!(note.num_calls(), calls);
+    }
+}
+
+#[tokio::test]
+async fn the_last_snapshots_of_the_environments_databases_are_told() {
+    let snapshot = |name: &str, tags: Vec<Tag>| {
+        DbSnapshot::builder().db_snapshot_identifier(name).set_tag_list(Some(tags)).build()
+    };
+    let all = vec![
+        snapshot("demo-main-final-1", our_tags(PLAIN)),
+        snapshot("demo-main-by-hand", our_tags(PLAIN)),
+        snapshot("other-main-final-1", Vec::new()),
+    ];
+    let mut rules = standing_rules(Vec::new(), Vec::new());
+    rules.push(mock!(Rds::describe_db_snapshots).then_output(move || {
+        DescribeDbSnapshotsOutput::builder().set_db_snapshots(Some(all.clone())).build()
+    }));
+    let answer = prune(&clients(&rules), &dropped_context(Operation::Plan)).await.expect("an answer");
+    let names: Vec<_> = answer.left.iter().map(|left| (left.address.as_str(), left.name.as_str())).collect();
+    assert_eq!(names, [("databases.main", "demo-main-final-1")]);
+}
+
+#[tokio::test]
+async fn a_database_under_another_key_keeps_its_name_and_its_data() {
+    let spec = format!(
+        "{{ apiVersion: plinth/v1, name: demo, secrets: {{ db: {{ generate: {{ username: app }} }} }}, \
+         databases: {{ primary: {{ formerly: main, {PLAIN}, credentials: '${{secrets.db}}' }} }} }}"
+    );
+    let spec = spec::parse(&spec, None).expect("a spec");
+    let context = step::test::context(Operation::Plan, spec, outputs());
+    let rules = standing_rules(Vec::new(), vec![plain().build()]);
+    let planned = plan(&clients(&rules), &context).await.expect("an answer");
+    assert_eq!(planned.refused, Vec::<String>::new());
+    let of = |action: step::Action| {
+        let all = planned.changes.iter().filter(|change| change.action == action);
+        all.map(|change| change.address.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(step::Action::Delete), ["databases.main.group"]);
+    assert_eq!(of(step::Action::Create), ["databases.primary.group"]);
+    assert_eq!(of(step::Action::Update), ["databases.primary.subnets", "databases.primary"]);
+    assert_eq!(planned.output["primary"]["host"], "demo-main.x.us-east-1.rds.amazonaws.com");
 }

@@ -42,21 +42,27 @@ pub(crate) fn wanted(
     of: &str,
 ) -> Result<Vec<Wanted>> {
     let points = file_system.access_points.iter();
-    points.map(|(name, point)| wanted_one(context, (key, of), name, point)).collect()
+    let named_by = spec::named_by(key, file_system.formerly.as_ref());
+    points.map(|(name, point)| wanted_one(context, (key, named_by, of), name, point)).collect()
 }
 
-fn wanted_one(context: &Context, (key, of): (&str, &str), name: &str, point: &AccessPoint) -> Result<Wanted> {
+fn wanted_one(
+    context: &Context,
+    (key, named_by, of): (&str, &str, &str),
+    name: &str,
+    point: &AccessPoint,
+) -> Result<Wanted> {
     let address = format!("fileSystems.{key}.{name}");
     let broken = || Error::InvalidSpec(format!("{address}.owner: {} is no user and group", point.owner));
     let (user, group) = point.ids().ok_or_else(broken)?;
     let mut settings = format!("{} {} {}", point.path, point.owner, point.mode);
     // A token is taken once, and the file system whose place this one takes has its own points.
-    if of != crate::name(context, key) {
+    if of != crate::name(context, named_by) {
         settings = format!("{settings} {of}");
     }
     Ok(Wanted {
         key: name.to_owned(),
-        token: token(context, key, name, &settings),
+        token: token(context, named_by, name, &settings),
         path: point.path.clone(),
         user,
         group,

@@ -4,7 +4,10 @@
 //! Ours is a file system that carries the owner's tags; it has them, and a creation token that is its
 //! name, from `CreateFileSystem` on. Mount targets are owned through it. An access point can't be changed:
 //! another is made, and the one before it goes when the run's end has come. Nor can the key that encrypts a file
-//! system: it is refused, or with `replace: true` another file system takes its place in the same way.
+//! system: it is refused, or with `allowDataLoss` another file system takes its place in the same way.
+//!
+//! A file system isn't dropped unless the spec says that its data may be lost, or it is as new: no run has ended well
+//! with it, which is a tag, and EFS meters nothing in it.
 
 mod access_point;
 mod mount_target;
@@ -23,9 +26,9 @@ use jiff::Timestamp;
 use security_group::{Rule, Source};
 use spec::{FileSystem, Throughput};
 use step::{
-    Answer, Candidate, Change, Choice, Context, Doing, Error, Field, FileSystemOutput, Latency, Operation,
-    PROTECT, REPLACED, Result, UNKNOWN, choose, compare, compare_key, instead_of, is_protected, missing_tags,
-    side_by_side,
+    Answer, Candidate, Change, Choice, Context, Doing, Error, Field, FileSystemOutput, Latency, NEW,
+    Operation, PROTECT, REPLACED, Result, UNKNOWN, choose, compare, compare_key, instead_of, is_new,
+    is_protected, loss, missing_tags, side_by_side,
 };
 
 /// What addresses of this step begin with.
@@ -40,6 +43,10 @@ const LIMIT: usize = 64;
 /// The tag that says whether a file system is encrypted with the environment's key, which goes when the spec drops it:
 /// EFS names its own as it names any other.
 const OWN_KEY: &str = "plinth:own-key";
+
+/// What EFS meters of an empty file system, in bytes.
+/// Source: <https://docs.aws.amazon.com/efs/latest/ug/metered-sizes.html>
+const EMPTY: i64 = 6144;
 
 /// What a protected file system can't be without, by address.
 const NEEDS: [&str; 2] = ["network", "key"];
@@ -61,6 +68,10 @@ struct Wanted {
     address: String,
     /// The creation token, and the name that the console shows.
     name: String,
+    /// The key that its name is made of.
+    named_by: String,
+    /// The address that it had before.
+    formerly: Option<String>,
     throughput: ThroughputMode,
     /// The ARN of the key it is encrypted with; none for EFS's own.
     encryption: Option<String>,
@@ -79,7 +90,8 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
 fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<Wanted> {
     let network = context.known(context.outputs.network.as_ref(), "network")?;
     let address = format!("{SECTION}{key}");
-    let name = name(context, key);
+    let named_by = spec::named_by(key, file_system.formerly.as_ref());
+    let name = name(context, named_by);
     let nfs = Rule {
         address: format!("{address}.group.{NFS}"),
         ports: NFS..=NFS,
@@ -92,6 +104,8 @@ fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<
     tags.insert(OWN_KEY.to_owned(), encryption.is_some().to_string());
     Ok(Wanted {
         key: key.to_owned(),
+        named_by: named_by.to_owned(),
+        formerly: file_system.formerly.as_ref().map(|before| format!("{SECTION}{before}")),
         throughput: match file_system.throughput {
             Throughput::Bursting => ThroughputMode::Bursting,
             Throughput::Elastic => ThroughputMode::Elastic,
@@ -106,7 +120,7 @@ fn wanted_one(context: &Context, key: &str, file_system: &FileSystem) -> Result<
             ingress: vec![nfs],
         },
         access_points: access_point::wanted(context, key, file_system, &name)?,
-        replace: file_system.replace,
+        replace: context.may_lose(&address),
         tags,
         name,
         address,
@@ -127,17 +141,21 @@ struct Place<'a> {
 
 /// Finds the file system that the spec means among those of ours at its address, and names it.
 fn settle<'a>(context: &Context, all: &'a [FileSystemDescription], wanted: &mut Wanted) -> Result<Place<'a>> {
-    let at_address = |found: &&FileSystemDescription| address(context, found) == wanted.address;
+    let at_address = |found: &&FileSystemDescription| {
+        let address = address(context, found);
+        address == wanted.address || wanted.formerly.as_ref() == Some(&address)
+    };
     let mut ours: Vec<_> = all.iter().filter(at_address).collect();
     ours.sort_by_key(|found| (found.creation_time().secs(), found.creation_time().subsec_nanos()));
     let candidate = |found: &&'a FileSystemDescription| Candidate {
         name: found.creation_token(),
         replaced: is_replaced(found),
         made: false,
+        new: is_unused(found),
         misfit: misfit(found, wanted),
     };
     let mut candidates: Vec<_> = ours.iter().map(candidate).collect();
-    let name = |older: &[Candidate<'_>]| instead_of(&context.run.environment, &wanted.key, LIMIT, older);
+    let name = |older: &[Candidate<'_>]| instead_of(&context.run.environment, &wanted.named_by, LIMIT, older);
     for at in 1..candidates.len() {
         candidates[at].made = candidates[at].name == name(&candidates[..at]);
     }
@@ -215,6 +233,7 @@ async fn plan(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
     let old = places.iter().flat_map(|(place, _)| &place.old).map(|old| old.file_system_id().to_owned());
     let old = old.filter(|_| !context.run.paused).collect();
     let mut changes = delete_dropped(efs, ec2, context, &standing, &old).await?;
+    let refused = refused(context, &standing);
     let mut outputs = BTreeMap::new();
     for (place, wanted) in places {
         let (of_group, group) = security_group::plan(ec2, context, &wanted.group).await?;
@@ -234,7 +253,7 @@ async fn plan(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
         let output = FileSystemOutput { id: found.file_system_id().to_owned(), access_points };
         outputs.insert(wanted.key.clone(), output);
     }
-    Ok(Answer::new(outputs, changes)?.keeping(NEEDS.map(str::to_owned)))
+    Ok(Answer::new(outputs, changes)?.keeping(NEEDS.map(str::to_owned)).refusing(refused))
 }
 
 fn unknown(wanted: &Wanted) -> FileSystemOutput {
@@ -257,7 +276,45 @@ async fn prune(efs: &Efs, ec2: &Ec2, context: &Context) -> Result<Answer> {
             security_group::close(ec2, context, &wanted.group).await?;
         }
     }
+    if !context.run.paused {
+        settled(efs, context, &standing).await?;
+    }
     Ok(Answer::changed(changes).keeping(NEEDS.map(str::to_owned)))
+}
+
+/// Why file systems that the spec doesn't mention can't go: what is in them was given up by nobody.
+fn refused(context: &Context, all: &[FileSystemDescription]) -> Vec<String> {
+    let kept = addresses(context);
+    let refusal = |found: &FileSystemDescription| {
+        let (address, tags) = (address(context, found), tags(found));
+        let is_going = found.life_cycle_state() == &LifeCycleState::Deleting;
+        let stays = is_going || address.is_empty() || kept.contains(&address) || is_protected(&tags);
+        let goes = stays || context.may_lose(&address) || is_unused(found);
+        let what = format!("EFS file system ({})", found.file_system_id());
+        (!goes).then(|| loss(&address, &what, "which would be deleted with every file in it"))
+    };
+    all.iter().filter_map(refusal).collect()
+}
+
+/// Whether no run has ended well with a file system, and nothing is in it.
+fn is_unused(found: &FileSystemDescription) -> bool {
+    is_new(&tags(found)) && found.size_in_bytes().is_some_and(|size| size.value() <= EMPTY)
+}
+
+/// The addresses of the file systems of the spec, and those that they had before.
+fn addresses(context: &Context) -> BTreeSet<String> {
+    let all = context.spec.file_systems.iter();
+    let keys = all.flat_map(|(key, file_system)| std::iter::once(key).chain(&file_system.formerly));
+    keys.map(|key| format!("{SECTION}{key}")).collect()
+}
+
+/// Notes on the file systems of the spec that a run has ended well with them.
+async fn settled(efs: &Efs, context: &Context, all: &[FileSystemDescription]) -> Result<()> {
+    let kept = addresses(context);
+    let new = all.iter().filter(|found| is_new(&tags(found)) && kept.contains(&address(context, found)));
+    let tag = BTreeMap::from([(NEW.to_owned(), "false".to_owned())]);
+    side_by_side(new.map(|found| put_tags(efs, found, &tag))).await?;
+    Ok(())
 }
 
 /// Deletes what is ours and the spec doesn't mention, and by its id what another took the place of, but for what is
@@ -269,8 +326,7 @@ async fn delete_dropped(
     all: &[FileSystemDescription],
     old: &BTreeSet<String>,
 ) -> Result<Vec<Change>> {
-    let keys = context.spec.file_systems.keys();
-    let kept: BTreeSet<String> = keys.map(|key| format!("{SECTION}{key}")).collect();
+    let kept = addresses(context);
     let groups = context.spec.file_systems.keys().map(|key| format!("{SECTION}{key}.group"));
     let mut kept_groups: BTreeSet<String> = groups.collect();
     let pruning = context.operation == Operation::Prune;
@@ -374,14 +430,14 @@ fn misfit(found: &FileSystemDescription, wanted: &Wanted) -> Option<Error> {
     let own = tags(found).get(OWN_KEY).is_some_and(|own| own == "true");
     let key = found.kms_key_id().filter(|_| wanted.encryption.is_some() || own);
     let field = compare_key(key, wanted.encryption.as_ref())?;
-    Some(Error::Conflict(format!(
-        "EFS file system ({}) is encrypted with {}, and EFS can't change that to {}: copy its files to another \
-         file system of the spec, and drop {}, or write `replace: true` there: an empty one takes its place, and \
-         this one goes with its files",
+    Some(Error::InvalidSpec(format!(
+        "{address}: EFS file system ({}) is encrypted with {}, and EFS can't change that to {}: copy its files to \
+         another file system of the spec first; then write `allowDataLoss: [{address}]` at the top of the spec: an \
+         empty one takes its place, and this one goes with its files",
         found.creation_token(),
         field.found.unwrap_or_default(),
         field.wanted,
-        wanted.address,
+        address = wanted.address,
     )))
 }
 
@@ -406,11 +462,18 @@ async fn create(efs: &Efs, wanted: &Wanted) -> Result<()> {
         .encrypted(true)
         .set_kms_key_id(wanted.encryption.clone())
         .throughput_mode(wanted.throughput.clone())
-        .set_tags(Some(tag_list(&wanted.tags)?))
+        .set_tags(Some(tag_list(&new(&wanted.tags))?))
         .send()
         .await;
     let doing = || format!("creating EFS file system ({})", wanted.name);
     created.unless_absent(&["FileSystemAlreadyExists"], doing)?.map(|_| ()).ok_or_else(|| young(wanted))
+}
+
+/// The tags of a file system that is made.
+fn new(tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut tags = tags.clone();
+    tags.insert(NEW.to_owned(), "true".to_owned());
+    tags
 }
 
 async fn update(efs: &Efs, found: &FileSystemDescription, wanted: &Wanted) -> Result<()> {
@@ -428,10 +491,13 @@ async fn update(efs: &Efs, found: &FileSystemDescription, wanted: &Wanted) -> Re
 
 /// Tags a file system whose place another has taken.
 async fn put_aside(efs: &Efs, old: &FileSystemDescription) -> Result<()> {
-    let id = old.file_system_id();
-    let tags = tag_list(&BTreeMap::from([(REPLACED.to_owned(), id.to_owned())]))?;
-    let put = efs.tag_resource().resource_id(id).set_tags(Some(tags)).send().await;
-    put.doing(|| format!("tagging EFS file system ({})", old.creation_token()))?;
+    put_tags(efs, old, &BTreeMap::from([(REPLACED.to_owned(), old.file_system_id().to_owned())])).await
+}
+
+async fn put_tags(efs: &Efs, found: &FileSystemDescription, tags: &BTreeMap<String, String>) -> Result<()> {
+    let put =
+        efs.tag_resource().resource_id(found.file_system_id()).set_tags(Some(tag_list(tags)?)).send().await;
+    put.doing(|| format!("tagging EFS file system ({})", found.creation_token()))?;
     Ok(())
 }
 

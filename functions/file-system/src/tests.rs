@@ -481,7 +481,9 @@ fn keyed(operation: Operation, replace: bool) -> Context {
     let mut context = context(operation);
     context.spec.key = Some(spec::Key::default());
     context.outputs.key = Some(step::KeyOutput { id: "1".to_owned(), arn: KEY.to_owned() });
-    context.spec.file_systems.get_mut("data").expect("a file system").replace = replace;
+    if replace {
+        context.spec.allow_data_loss = vec!["fileSystems.data".to_owned()];
+    }
     context
 }
 
@@ -527,8 +529,8 @@ async fn one_that_another_key_encrypts_is_refused_or_replaced_by_another_beside_
             ensure(&efs, &ec2, &context).await
         };
         let error = answer.unwrap_err();
-        assert_eq!(error.kind(), "Conflict");
-        assert!(error.to_string().contains("`replace: true`"), "{error}");
+        assert_eq!(error.kind(), "InvalidSpec");
+        assert!(error.to_string().contains("`allowDataLoss: [fileSystems.data]`"), "{error}");
     }
     let planned = plan(&efs, &ec2, &keyed(Operation::Plan, true)).await.expect("an answer");
     let changes = [

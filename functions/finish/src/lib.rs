@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use spec::Faults;
 use step::{
-    Action, Asked, Asks, Doing, EnvironmentState, Error, LastReady, Operation, Outputs, Progress, Pushed,
-    Rebuild, Result, Run, RunFault, Status, Trigger, asks_prefix, is_applied, is_environment, list,
+    Action, Asked, Asks, Doing, EnvironmentState, Error, LastReady, Left, Operation, Outputs, Progress,
+    Pushed, Rebuild, Result, Run, RunFault, Status, Trigger, asks_prefix, is_applied, is_environment, list,
     pushed_key, read_if_there, spec_keys, spec_version, status_key, write,
 };
 
@@ -219,7 +219,7 @@ impl Finish {
         let fault = ended.fault.as_ref().map(RunFault::caught);
         let trigger = Trigger::read(&ended.input);
         let asked = trigger.as_ref().map(|trigger| trigger.action).ok();
-        if asked == Some(Asked::Plan) {
+        if matches!(asked, Some(Asked::Plan | Asked::Look)) {
             // Who asks for a plan reads the execution: the environment stands as it stood.
             let fault = match (fault, &ended.run) {
                 (Some(fault), Some(run)) => {
@@ -275,6 +275,7 @@ impl Finish {
         // A rejected spec has no place of its own: the environment stays where it was accepted.
         let (region, role) =
             if rejected { place(earlier.as_ref()) } else { (Some(run.region.clone()), run.role.clone()) };
+        let left = left(&steps, earlier.as_ref().filter(|_| fault.is_some()));
         let new = Status::new(&run.environment, state, &run.id);
         let last_ready = match (state, &run.version) {
             (EnvironmentState::Ready | EnvironmentState::Paused, Some(version)) => {
@@ -296,6 +297,7 @@ impl Finish {
             begun: begun.unwrap_or(new.begun),
             fault,
             kept: named(&steps, Operation::Prune, Action::Keep),
+            left,
             remains: if state == EnvironmentState::Leaked { remains } else { Vec::new() },
             last_ready,
             rebuilds,
@@ -345,6 +347,7 @@ impl Finish {
             expires: earlier.expires,
             fault,
             kept: earlier.kept,
+            left: earlier.left,
             remains: earlier.remains,
             last_ready: earlier.last_ready,
             rebuilds: earlier.rebuilds,
@@ -477,6 +480,16 @@ fn named(steps: &[Progress], operation: Operation, action: Action) -> Vec<String
     let mut named: Vec<String> = changes.map(|change| change.address.clone()).collect();
     named.sort();
     named
+}
+
+/// What outlives what was deleted, as the steps have found it; of a run that failed also what was known before.
+fn left(steps: &[Progress], earlier: Option<&Status>) -> Vec<Left> {
+    let before = earlier.into_iter().flat_map(|status| &status.left);
+    let mut left: Vec<Left> =
+        steps.iter().flat_map(|progress| &progress.left).chain(before).cloned().collect();
+    left.sort();
+    left.dedup();
+    left
 }
 
 fn rebuild(run: &Run, begun: Timestamp) -> Rebuild {

@@ -1,9 +1,10 @@
 //! The step `repository`: ECR repositories and their lifecycle policies.
 //!
 //! Ours is a repository that carries the owner's tags; it has them from `CreateRepository` on. Whether
-//! its images may go with it is a tag too, since the spec no longer says it when the repository goes.
+//! its images may go with it is a tag too, since the spec no longer says it when the repository goes. A repository
+//! that holds images isn't dropped unless the spec says that its data may be lost.
 //!
-//! What encrypts a repository can't be changed: another key is refused, or with `replace: true` had from another
+//! What encrypts a repository can't be changed: another key is refused, or with `allowDataLoss` had from another
 //! repository. Whoever pushes and pulls knows it by its name, which two can't have at a time: so the old one goes first,
 //! with its images, and services wait until theirs is pushed again.
 
@@ -20,7 +21,7 @@ use aws_sdk_ecr::{
 use serde_json::{Value, json};
 use step::{
     Answer, Change, Context, Doing, Error, Field, Operation, RepositoryOutput, Result, UNKNOWN, compare,
-    compare_key, missing_tags, side_by_side,
+    compare_key, loss, missing_tags, side_by_side,
 };
 
 /// The tag that says whether a repository is deleted with the images in it.
@@ -71,7 +72,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
             },
             encryption: encryption.cloned(),
             lifecycle: lifecycle(repository),
-            replace: repository.replace,
+            replace: context.may_lose(&address),
             tags,
             address,
         }
@@ -80,6 +81,7 @@ fn wanted(context: &Context) -> Result<Vec<Wanted>> {
 }
 
 fn name(context: &Context, key: &str, repository: &spec::Repository) -> String {
+    let key = spec::named_by(key, repository.formerly.as_ref());
     context.name(repository.name.as_ref(), key, LIMIT)
 }
 
@@ -140,7 +142,7 @@ async fn ensure_one(ecr: &Client, context: &Context, wanted: &Wanted) -> Result<
 }
 
 async fn plan(ecr: &Client, context: &Context) -> Result<Answer> {
-    let mut changes = delete_dropped(ecr, context).await?;
+    let (mut changes, refused) = delete_dropped(ecr, context).await?;
     let wanted = wanted(context)?;
     let found = side_by_side(wanted.iter().map(|wanted| find(ecr, context, &wanted.name))).await?;
     let mut outputs = BTreeMap::new();
@@ -158,28 +160,56 @@ async fn plan(ecr: &Client, context: &Context) -> Result<Answer> {
             }
         }
     }
-    Answer::new(outputs, changes)
+    Ok(Answer::new(outputs, changes)?.refusing(refused))
 }
 
 async fn prune(ecr: &Client, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(ecr, context).await?))
+    Ok(Answer::changed(delete_dropped(ecr, context).await?.0))
 }
 
-/// Deletes our repositories that the spec doesn't mention; in a plan only names them.
-async fn delete_dropped(ecr: &Client, context: &Context) -> Result<Vec<Change>> {
+/// Deletes our repositories that the spec doesn't mention; in a plan only names them, and says why they can't go.
+async fn delete_dropped(ecr: &Client, context: &Context) -> Result<(Vec<Change>, Vec<String>)> {
     let repositories = context.spec.repositories.iter();
     let kept: Vec<_> = repositories.map(|(key, repository)| name(context, key, repository)).collect();
-    let mut changes = Vec::new();
+    let (mut changes, mut refused) = (Vec::new(), Vec::new());
     for (name, arn) in others(ecr, &kept).await? {
         let Some(tags) = tags(ecr, &name, &arn).await? else { continue };
         let owner = context.owner();
         let Some(address) = owner.address(&tags) else { continue };
         changes.push(Change::delete(address).with("name", &name));
+        let force = tags.get(FORCE_DELETE).is_some_and(|force| force == "true");
+        // A spec that gives its images up says it after the repository was tagged.
+        let force = context.may_lose(address) && (force || !context.run.teardown);
         if context.operation == Operation::Prune {
-            delete(ecr, &name, address, tags.get(FORCE_DELETE).is_some_and(|force| force == "true")).await?;
+            delete(ecr, &name, address, force).await?;
+        } else if !force && holds_images(ecr, &name).await? {
+            refused.push(refusal(context, &name, address));
         }
     }
-    Ok(changes)
+    Ok((changes, refused))
+}
+
+/// Why a repository can't go: it holds images that nobody gave up.
+fn refusal(context: &Context, name: &str, address: &str) -> String {
+    if context.run.teardown {
+        return full(name, address);
+    }
+    loss(address, &format!("ECR repository ({name})"), "which holds images that would be deleted")
+}
+
+fn full(name: &str, address: &str) -> String {
+    format!(
+        "{address}: ECR repository ({name}) holds images: delete them, or set `forceDelete: true` at {address} and \
+         apply that first"
+    )
+}
+
+async fn holds_images(ecr: &Client, name: &str) -> Result<bool> {
+    let listed = ecr.list_images().repository_name(name).max_results(1).send().await;
+    let listed = listed.unless_absent(&["RepositoryNotFoundException"], || {
+        format!("listing the images of ECR repository ({name})")
+    })?;
+    Ok(listed.is_some_and(|listed| !listed.image_ids().is_empty()))
 }
 
 async fn find(ecr: &Client, context: &Context, name: &str) -> Result<Option<Found>> {
@@ -254,13 +284,14 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
 fn misfit(found: &Found, wanted: &Wanted) -> Option<Error> {
     let key = found.repository.encryption_configuration().and_then(EncryptionConfiguration::kms_key);
     let field = compare_key(key, wanted.encryption.as_ref())?;
-    Some(Error::Conflict(format!(
-        "ECR repository ({}) is encrypted with {}, and ECR can't change that to {}: give {} another `name:`, or \
-         write `replace: true` there: it is deleted with its images and made anew",
+    Some(Error::InvalidSpec(format!(
+        "{address}: ECR repository ({}) is encrypted with {}, and ECR can't change that to {}: give it another \
+         `name:`, or write `allowDataLoss: [{address}]` at the top of the spec: it is deleted with its images and \
+         made anew",
         wanted.name,
         field.found.unwrap_or_default(),
         field.wanted,
-        wanted.address,
+        address = wanted.address,
     )))
 }
 
@@ -345,10 +376,7 @@ fn tag_list(wanted: &Wanted) -> Result<Vec<Tag>> {
 async fn delete(ecr: &Client, name: &str, address: &str, force: bool) -> Result<()> {
     let deleted = ecr.delete_repository().repository_name(name).force(force).send().await;
     if deleted.as_ref().is_err_and(|error| error.code() == Some("RepositoryNotEmptyException")) {
-        return Err(Error::Conflict(format!(
-            "ECR repository ({name}) holds images: delete them, or set `forceDelete: true` at {address} \
-             and apply that first"
-        )));
+        return Err(Error::Conflict(full(name, address)));
     }
     deleted
         .unless_absent(&["RepositoryNotFoundException"], || format!("deleting ECR repository ({name})"))?;
@@ -374,10 +402,12 @@ mod tests {
             delete_repository::{DeleteRepositoryError, DeleteRepositoryOutput},
             describe_repositories::{DescribeRepositoriesError, DescribeRepositoriesOutput},
             get_lifecycle_policy::GetLifecyclePolicyOutput,
+            list_images::ListImagesOutput,
             list_tags_for_resource::ListTagsForResourceOutput,
             put_image_scanning_configuration::PutImageScanningConfigurationOutput,
             put_lifecycle_policy::PutLifecyclePolicyOutput,
         },
+        types::ImageIdentifier,
     };
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
     use spec::Spec;
@@ -392,8 +422,55 @@ mod tests {
         step::test::context(operation, spec::parse(SPEC, None).expect("a spec"), Outputs::default())
     }
 
+    /// The environment is taken away.
     fn dropped(operation: Operation) -> Context {
-        step::test::context(operation, Spec::empty("demo"), Outputs::default())
+        let mut context = step::test::context(operation, Spec::empty("demo"), Outputs::default());
+        context.run.teardown = true;
+        context
+    }
+
+    fn holding(images: usize) -> Rule {
+        mock!(Client::list_images).then_output(move || {
+            let image = ImageIdentifier::builder().image_tag("v1").build();
+            ListImagesOutput::builder().set_image_ids(Some(vec![image; images])).build()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_repository_with_images_is_not_dropped_unless_the_spec_gives_them_up() {
+        let rules = [&described(true), &tagged(our_tags()), &holding(1)];
+        let mut context = dropped(Operation::Plan);
+        let refused = |answer: Result<Answer>| answer.expect("an answer").refused;
+        let told = refused(plan(&client(&rules), &context).await);
+        assert!(told[0].contains("set `forceDelete: true` at repositories.api"), "{told:?}");
+        context.run.teardown = false;
+        let told = refused(plan(&client(&rules), &context).await);
+        assert!(told[0].contains("`allowDataLoss: [repositories.api]`"), "{told:?}");
+        let empty = [&described(true), &tagged(our_tags()), &holding(0)];
+        assert_eq!(refused(plan(&client(&empty), &context).await), Vec::<String>::new());
+
+        context.spec.allow_data_loss = vec!["repositories.api".to_owned()];
+        assert_eq!(refused(plan(&client(&rules), &context).await), Vec::<String>::new());
+        let delete = mock!(Client::delete_repository)
+            .match_requests(|request| request.force() == Some(true))
+            .then_output(|| DeleteRepositoryOutput::builder().build());
+        context.operation = Operation::Prune;
+        prune(&client(&[&described(true), &tagged(our_tags()), &delete]), &context).await.expect("an answer");
+        assert_eq!(delete.num_calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_repository_under_another_key_keeps_its_name_and_its_images() {
+        let mut context = context(Operation::Plan);
+        let mut repository = context.spec.repositories.remove("api").expect("a repository");
+        repository.formerly = Some("api".to_owned());
+        context.spec.repositories.insert("images".to_owned(), repository);
+        let rules = [&described(true), &tagged(our_tags()), &with_lifecycle()];
+        let planned = plan(&client(&rules), &context).await.expect("an answer");
+        let fields =
+            Vec::from_iter(compare("tags.plinth:address", "repositories.api", "repositories.images"));
+        assert_eq!(planned.changes, Vec::from_iter(Change::update("repositories.images", fields)));
+        assert_eq!(planned.refused, Vec::<String>::new());
     }
 
     fn demo() -> Wanted {
@@ -482,12 +559,12 @@ mod tests {
         context.outputs.key = Some(step::KeyOutput { id: "1".to_owned(), arn });
         let rules = [&described(true), &tagged(our_tags()), &with_lifecycle()];
         let error = ensure(&client(&rules), &context).await.unwrap_err();
-        assert_eq!(error.kind(), "Conflict");
+        assert_eq!(error.kind(), "InvalidSpec");
         context.operation = Operation::Plan;
-        assert_eq!(plan(&client(&rules), &context).await.unwrap_err().kind(), "Conflict");
+        assert_eq!(plan(&client(&rules), &context).await.unwrap_err().kind(), "InvalidSpec");
 
         // Where the spec says so it goes with its images, and another has its name.
-        context.spec.repositories.get_mut("api").expect("a repository").replace = true;
+        context.spec.allow_data_loss = vec!["repositories.api".to_owned()];
         let delete = mock!(Client::delete_repository)
             .match_requests(|request| request.force() == Some(true))
             .then_output(|| DeleteRepositoryOutput::builder().build());
@@ -546,7 +623,7 @@ mod tests {
                 request.repository_name() == Some("demo-api") && request.force() == Some(false)
             })
             .then_output(|| DeleteRepositoryOutput::builder().build());
-        let rules = [&described(true), &tagged(our_tags()), &delete];
+        let rules = [&described(true), &tagged(our_tags()), &delete, &holding(0)];
         let planned = plan(&client(&rules), &dropped(Operation::Plan)).await.expect("an answer");
         assert_eq!((planned.changes.len(), delete.num_calls()), (1, 0));
         prune(&client(&rules), &dropped(Operation::Prune)).await.expect("an answer");

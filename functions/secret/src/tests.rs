@@ -576,3 +576,43 @@ async fn a_secret_that_somebody_tagged_as_ours_is_not_deleted() {
     let pruned = prune(&client(&[&listed]).secrets, &dropped(Operation::Prune)).await.expect("an answer");
     assert_eq!(pruned.changes, []);
 }
+
+const PEOPLES: &str = "{ apiVersion: plinth/v1, name: demo, secrets: { db: { description: the database } } }";
+
+fn put_by_people(new: &str) -> Vec<Tag> {
+    let spec = spec::parse(PEOPLES, None).expect("a spec");
+    let context = step::test::context(Operation::Plan, spec, Outputs::default());
+    let mut tags = tag_list(&wanted(&context).expect("a spec")[0].tags);
+    tags.push(Tag::builder().key(NEW).value(new).build());
+    tags
+}
+
+#[tokio::test]
+async fn a_secret_whose_value_was_put_by_hand_is_not_dropped_unless_the_spec_says_so() {
+    let refused = async |tags: Vec<Tag>, context: &Context| {
+        let rules = [&listed(tags), &described(secret())];
+        plan(&client(&rules), context).await.expect("an answer").refused
+    };
+    let mut context = dropped(Operation::Plan);
+    let told = refused(put_by_people("false"), &context).await;
+    assert!(told[0].contains("could be had back for 7 days"), "{told:?}");
+    assert!(told[0].contains("`allowDataLoss: [secrets.db]`"), "{told:?}");
+    // No run has ended well with it, or its value was generated.
+    assert_eq!(refused(put_by_people("true"), &context).await, Vec::<String>::new());
+    assert_eq!(refused(our_tags(), &context).await, Vec::<String>::new());
+    context.spec.allow_data_loss = vec!["secrets.db".to_owned()];
+    assert_eq!(refused(put_by_people("false"), &context).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_secret_that_a_run_has_ended_well_with_is_noted_as_such_once() {
+    let note = mock!(Client::tag_resource)
+        .match_requests(|request| request.tags() == [Tag::builder().key(NEW).value("false").build()])
+        .then_output(|| TagResourceOutput::builder().build());
+    let spec = spec::parse(PEOPLES, None).expect("a spec");
+    let context = step::test::context(Operation::Prune, spec, Outputs::default());
+    for new in ["true", "false"] {
+        prune(&client(&[&listed(put_by_people(new)), &note]).secrets, &context).await.expect("an answer");
+        assert_eq!(note.num_calls(), 1);
+    }
+}

@@ -4,10 +4,13 @@
 //! running, and each of its targets is healthy; a balancer when it is active; a job when the revision that is what the
 //! spec says has run to its end; and the spec's `checks` answer as they must, seen from outside the environment's
 //! network. Of what is paused nothing is asked but that its services are there, and run no task.
+//!
+//! Before anything is written it looks whether the steps' plans refused something.
 
 mod balancer;
 mod check;
 mod job;
+mod refusals;
 mod service;
 mod target;
 #[cfg(test)]
@@ -20,11 +23,15 @@ use step::{Answer, Context, Operation, Result, side_by_side};
 /// The state that asks for the spec's `checks`, once everything else is well: their deadlines begin there.
 const CHECKS: &str = "Checks";
 
+/// The state that asks whether a plan was refused.
+const REFUSALS: &str = "Refusals";
+
 /// One pass.
 pub async fn handle(context: Context) -> Result<Answer> {
     let ecs = Ecs::new(&context.aws);
     let elb = Elb::new(&context.aws);
     match context.operation {
+        Operation::Plan if context.state == REFUSALS => refusals::none(&context).await,
         Operation::Plan | Operation::Prune => Ok(Answer::default()),
         Operation::Ensure if context.state == CHECKS => checks(&context).await,
         Operation::Ensure => ensure(&ecs, &elb, &context).await,

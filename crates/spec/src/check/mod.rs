@@ -12,6 +12,7 @@ mod image;
 #[cfg(test)]
 mod limits;
 mod load_balancer;
+mod loss;
 mod name;
 mod network;
 mod reference;
@@ -64,6 +65,7 @@ pub(crate) fn faults(spec: &Spec, name: Option<&str>, places: &Places) -> Vec<Fo
     expires::check(&mut check);
     name::check(&mut check);
     network::check(&mut check);
+    loss::check(&mut check);
     role::check(&mut check);
     cluster::check(&mut check);
     storage::check(&mut check);

@@ -14,6 +14,10 @@ pub struct Bucket {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
     pub name: Option<String>,
+    /// The key that this was under before. It keeps its data, and its name in AWS, which is made of that key:
+    /// leave the line in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<String>,
     /// Whether what is overwritten or deleted is kept as an older version.
     pub versioned: bool,
     /// After how long objects are deleted, in whole days; never where absent.

@@ -9,13 +9,16 @@ use crate::{Duration, Text};
 /// subnets, open to the environment's services alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Database {
     /// Identifier of the instance or Aurora cluster in RDS. Default: `<environment>-<key>`. It also begins
     /// the names of an Aurora cluster's instance and of the last snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z]([a-z0-9]|-[a-z0-9])*$"), length(max = 63))]
     pub name: Option<String>,
+    /// The key that this was under before. It keeps its data, and its name in AWS, which is made of that key:
+    /// leave the line in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<String>,
     /// What it runs.
     pub engine: Engine,
     /// The engine's version: a whole one, "16.4", or how it begins, "16", which stands for the newest that
@@ -61,11 +64,6 @@ pub struct Database {
     /// it, apply it with `protect: false` first.
     #[serde(default)]
     pub protect: bool,
-    /// Whether another, empty database may take its place where what the spec says can't be had by changing it: another
-    /// engine, name, key or initial database. The old one goes at the end of that run,
-    /// with a last snapshot where `finalSnapshot` says so; its data isn't carried over.
-    #[serde(default)]
-    pub replace: bool,
 }
 
 fn yes() -> bool {

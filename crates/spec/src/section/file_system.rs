@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct FileSystem {
+    /// The key that this was under before. It keeps its data, and its name in AWS, which is made of that key:
+    /// leave the line in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<String>,
     /// How its throughput is settled.
     pub throughput: Throughput,
     /// Its access points, each by a name of your choice: directories that services mount.
@@ -18,9 +22,6 @@ pub struct FileSystem {
     /// Whether the file system stays when the spec drops it or the environment goes. To delete it, apply it with
     /// `protect: false` first.
     pub protect: bool,
-    /// Whether another, empty file system may take its place where the environment's key is another than the one that
-    /// encrypts it. The old one goes at the end of that run with every file in it.
-    pub replace: bool,
 }
 
 /// How a file system's throughput is settled.

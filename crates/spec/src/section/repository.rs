@@ -8,12 +8,15 @@ use crate::Duration;
 /// An ECR repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-#[allow(clippy::struct_excessive_bools, reason = "the spec's own words, each a question of its own")]
 pub struct Repository {
     /// Name of the ECR repository. Default: `<environment>-<key>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9]+([._/-][a-z0-9]+)*$"), length(min = 2, max = 256))]
     pub name: Option<String>,
+    /// The key that this was under before. It keeps its data, and its name in AWS, which is made of that key:
+    /// leave the line in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<String>,
     /// Whether each pushed image is scanned for known vulnerabilities.
     pub scan_on_push: bool,
     /// Whether a tag may be moved to another image.
@@ -28,21 +31,18 @@ pub struct Repository {
     /// Whether destroying the environment deletes the repository with the images in it. Without it,
     /// a repository that holds images stands in the way.
     pub force_delete: bool,
-    /// Whether it may be deleted with all its images, and made anew under its name, where the environment's key is
-    /// another than the one that encrypts it.
-    pub replace: bool,
 }
 
 impl Default for Repository {
     fn default() -> Self {
         Self {
             name: None,
+            formerly: None,
             scan_on_push: true,
             mutable: false,
             keep: None,
             untagged: None,
             force_delete: false,
-            replace: false,
         }
     }
 }

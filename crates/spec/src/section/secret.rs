@@ -13,6 +13,10 @@ pub struct Secret {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9/_+=.@-]{1,512}$"))]
     pub name: Option<String>,
+    /// The key that this was under before. It keeps its data, and its name in AWS, which is made of that key:
+    /// leave the line in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<String>,
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]

@@ -1,11 +1,18 @@
 //! Log groups in CloudWatch Logs. Services and jobs may share one; it is then the first one's, a service's
 //! if there is one.
+//!
+//! A log group outlives what wrote to it, so that its lines can be read for as long as its retention: it is tagged with
+//! the time at which it was dropped, and deleted by a run that comes when that is over. A service or job that comes
+//! back takes it up again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_cloudwatchlogs::{Client, types::LogGroup};
 use spec::Duration;
-use step::{Change, Context, Doing, Field, Operation, Result, compare, compare_key, missing_tags};
+use step::{
+    Change, Context, DROPPED, Doing, Field, Left, LeftKind, Operation, Result, compare, compare_key,
+    dropped_at, dropped_now, is_over, missing_tags,
+};
 
 use crate::{Kind, Task};
 
@@ -59,7 +66,7 @@ pub async fn ensure(logs: &Client, context: &Context, wanted: &Wanted) -> Result
         }
         Some(found) => {
             encrypt(logs, &found, wanted).await?;
-            retag(logs, &found, wanted).await?;
+            retag(logs, &found, &tags_of(&found, wanted)).await?;
             found.aws.retention_in_days
         }
     };
@@ -109,8 +116,17 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     compare("retention", retention, format!("{}d", wanted.retention))
         .into_iter()
         .chain(compare_key(found.aws.kms_key_id(), wanted.encryption.as_ref()))
-        .chain(missing_tags(&found.tags, &wanted.tags))
+        .chain(missing_tags(&found.tags, &tags_of(found, wanted)))
         .collect()
+}
+
+/// The tags that a log group is to have: one that was dropped is taken up again.
+fn tags_of(found: &Found, wanted: &Wanted) -> BTreeMap<String, String> {
+    let mut tags = wanted.tags.clone();
+    if found.tags.contains_key(DROPPED) {
+        tags.insert(DROPPED.to_owned(), "false".to_owned());
+    }
+    tags
 }
 
 /// Of those that share a group each may be the one to make it.
@@ -139,40 +155,60 @@ async fn encrypt(logs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-async fn retag(logs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
-    if missing_tags(&found.tags, &wanted.tags).is_empty() {
+async fn retag(logs: &Client, found: &Found, tags: &BTreeMap<String, String>) -> Result<()> {
+    if missing_tags(&found.tags, tags).is_empty() {
         return Ok(());
     }
     let arn = found.aws.arn().unwrap_or_default().trim_end_matches(":*");
-    let tags = wanted.tags.clone().into_iter().collect();
+    let tags = tags.clone().into_iter().collect();
     let put = logs.tag_resource().resource_arn(arn).set_tags(Some(tags)).send().await;
-    put.doing(|| format!("tagging log group ({})", wanted.name))?;
+    put.doing(|| format!("tagging log group ({})", found.aws.log_group_name().unwrap_or_default()))?;
     Ok(())
 }
 
-/// Deletes those of the named groups that were this kind's and that nothing of the spec writes to; in a plan
-/// only names them.
-pub async fn delete_dropped(
+/// Drops those of this kind's groups, of the named ones and of those dropped before, that nothing of the spec writes to:
+/// notes when that was, and deletes them once their retention has passed since. In a plan only names them. Answers
+/// what is deleted, and what stays.
+pub async fn drop_unused(
     logs: &Client,
     context: &Context,
     kind: Kind,
     mut named: BTreeSet<String>,
-) -> Result<Vec<Change>> {
+) -> Result<(Vec<Change>, Vec<Left>)> {
+    named.extend(listed(logs, context).await?);
     for task in all(context) {
         named.remove(&task.log_group(context));
     }
-    let mut changes = Vec::new();
+    let (mut changes, mut left) = (Vec::new(), Vec::new());
     for name in named {
         let Some(found) = describe(logs, &name).await? else { continue };
         let owner = context.owner();
         let address = owner.address(&found.tags).filter(|address| kind.owns(address));
         let Some(address) = address else { continue };
-        changes.push(Change::delete(address).with("name", &name));
-        if context.operation == Operation::Prune {
-            delete(logs, &name).await?;
+        let pruning = context.operation == Operation::Prune;
+        if is_over(&found.tags, found.aws.retention_in_days) {
+            changes.push(Change::delete(address).with("name", &name));
+            if pruning {
+                delete(logs, &name).await?;
+            }
+            continue;
         }
+        if pruning && dropped_at(&found.tags).is_none() {
+            retag(logs, &found, &dropped_now()).await?;
+        }
+        let days = found.aws.retention_in_days.and_then(|days| u64::try_from(days).ok());
+        left.push(Left { address: address.to_owned(), kind: LeftKind::Logs, name, days });
     }
-    Ok(changes)
+    Ok((changes, left))
+}
+
+/// The names of the log groups that are called after the environment.
+async fn listed(logs: &Client, context: &Context) -> Result<Vec<String>> {
+    let prefix = format!("/plinth/{}/", context.run.environment);
+    let pages = logs.describe_log_groups().log_group_name_prefix(&prefix).into_paginator().items().send();
+    let all: std::result::Result<Vec<_>, _> = pages.collect().await;
+    let all = all.doing(|| format!("describing log groups ({prefix})"))?;
+    Ok(all.into_iter().filter_map(|group| group.log_group_name).collect())
 }
 
 async fn delete(logs: &Client, name: &str) -> Result<()> {

@@ -32,6 +32,7 @@ use aws_sdk_s3::Client as S3;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use code::Code;
 use jiff::Timestamp;
+use log_group::Unused;
 use spec::{Duration, Function};
 use step::{
     Answer, Change, Context, Doing, Error, Field, FunctionOutput, Latency, Operation, Result, compare,
@@ -225,12 +226,12 @@ async fn update(clients: &Clients, context: &Context, found: &Found, wanted: &Wa
 }
 
 async fn plan(clients: &Clients, context: &Context) -> Result<Answer> {
-    let mut changes = delete_dropped(clients, context).await?;
+    let Answer { mut changes, left, .. } = delete_dropped(clients, context).await?;
     let wanted = wanted(context)?;
     let planned = side_by_side(wanted.iter().map(|wanted| plan_one(clients, context, wanted))).await?;
     changes.extend(planned.into_iter().flatten());
     let outputs: BTreeMap<_, _> = wanted.iter().map(|wanted| output(context, wanted)).collect();
-    Answer::new(outputs, changes)
+    Ok(Answer::new(outputs, changes)?.leaving(left))
 }
 
 async fn plan_one(clients: &Clients, context: &Context, wanted: &Wanted) -> Result<Vec<Change>> {
@@ -255,11 +256,11 @@ async fn plan_one(clients: &Clients, context: &Context, wanted: &Wanted) -> Resu
 }
 
 async fn prune(clients: &Clients, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(clients, context).await?))
+    delete_dropped(clients, context).await
 }
 
-/// Deletes our functions, then our log groups, that the spec doesn't mention; in a plan only names them.
-async fn delete_dropped(clients: &Clients, context: &Context) -> Result<Vec<Change>> {
+/// Deletes our functions that the spec doesn't mention, then drops their log groups; in a plan only names them.
+async fn delete_dropped(clients: &Clients, context: &Context) -> Result<Answer> {
     let functions = context.spec.functions.iter();
     let kept: BTreeSet<String> = functions.map(|(key, function)| name(context, key, function)).collect();
     let mut others = listed(&clients.lambda).await?;
@@ -269,8 +270,14 @@ async fn delete_dropped(clients: &Clients, context: &Context) -> Result<Vec<Chan
     // A log group of a function that is somebody else's isn't ours.
     let foreign = others.into_iter().zip(&dropped).filter(|(_, change)| change.is_none());
     let skipped = kept.into_iter().chain(foreign.map(|(name, _)| name)).collect();
-    let logs = log_group::delete_dropped(&clients.logs, context, &skipped).await?;
-    Ok(dropped.into_iter().flatten().chain(logs).collect())
+    let mut answer = Answer::changed(dropped.into_iter().flatten().collect());
+    for unused in log_group::drop_unused(&clients.logs, context, &skipped).await? {
+        match unused {
+            Unused::Deleted(change) => answer.changes.push(change),
+            Unused::Left(left) => answer.left.push(left),
+        }
+    }
+    Ok(answer)
 }
 
 async fn delete_if_ours(lambda: &Lambda, context: &Context, name: &str) -> Result<Option<Change>> {

@@ -1,11 +1,13 @@
-//! The log group of a function: `/aws/lambda/<name>`, made before the function, which may only write to it.
+//! The log group of a function: `/aws/lambda/<name>`, made before the function, which may only write to it. It outlives
+//! the function by its retention, as those of services do theirs: see the crate `task`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_cloudwatchlogs::{Client, types::LogGroup};
 use spec::Duration;
 use step::{
-    Change, Context, Doing, Error, Field, Operation, Result, compare, compare_key, missing_tags, side_by_side,
+    Change, Context, DROPPED, Doing, Error, Field, Left, LeftKind, Operation, Result, compare, compare_key,
+    dropped_at, dropped_now, is_over, missing_tags, side_by_side,
 };
 
 /// How long lines are kept where the spec doesn't say.
@@ -54,7 +56,10 @@ pub(crate) async fn ensure(logs: &Client, context: &Context, wanted: &Wanted) ->
         }
         Some(found) => {
             encrypt(logs, &found, wanted).await?;
-            retag(logs, &found, wanted).await?;
+            let tags = tags_of(&found, wanted);
+            if !missing_tags(&found.tags, &tags).is_empty() {
+                retag(logs, &found.aws, tags).await?;
+            }
             found.aws.retention_in_days
         }
     };
@@ -107,8 +112,17 @@ fn difference(found: &Found, wanted: &Wanted) -> Vec<Field> {
     compare("retention", retention, format!("{}d", wanted.retention))
         .into_iter()
         .chain(compare_key(found.aws.kms_key_id(), wanted.encryption.as_ref()))
-        .chain(missing_tags(&found.tags, &wanted.tags))
+        .chain(missing_tags(&found.tags, &tags_of(found, wanted)))
         .collect()
+}
+
+/// The tags that a log group is to have: one that was dropped is taken up again.
+fn tags_of(found: &Found, wanted: &Wanted) -> BTreeMap<String, String> {
+    let mut tags = wanted.tags.clone();
+    if found.tags.contains_key(DROPPED) {
+        tags.insert(DROPPED.to_owned(), "false".to_owned());
+    }
+    tags
 }
 
 async fn create(logs: &Client, wanted: &Wanted) -> Result<()> {
@@ -136,41 +150,57 @@ async fn encrypt(logs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-async fn retag(logs: &Client, found: &Found, wanted: &Wanted) -> Result<()> {
-    if missing_tags(&found.tags, &wanted.tags).is_empty() {
-        return Ok(());
-    }
-    let tags = wanted.tags.clone().into_iter().collect();
-    let put = logs.tag_resource().resource_arn(arn(&found.aws)).set_tags(Some(tags)).send().await;
-    put.doing(|| format!("tagging log group ({})", wanted.name))?;
+async fn retag(logs: &Client, group: &LogGroup, tags: BTreeMap<String, String>) -> Result<()> {
+    let put =
+        logs.tag_resource().resource_arn(arn(group)).set_tags(Some(tags.into_iter().collect())).send().await;
+    put.doing(|| format!("tagging log group ({})", group.log_group_name().unwrap_or_default()))?;
     Ok(())
 }
 
-/// Deletes our log groups but those of the functions that are `skipped`; in a plan only names them.
-/// A group whose function was never made, or is gone already, has nothing but its tags to be known by.
-pub(crate) async fn delete_dropped(
+/// What becomes of a log group that no function of the spec writes to.
+pub(crate) enum Unused {
+    /// It is deleted: its retention has passed.
+    Deleted(Change),
+    /// It stays until then.
+    Left(Left),
+}
+
+/// Drops our log groups but those of the functions that are `skipped`: notes when that was, and deletes them once their
+/// retention has passed since. In a plan only names them. A group whose function was never made, or is gone already,
+/// has nothing but its tags to be known by.
+pub(crate) async fn drop_unused(
     logs: &Client,
     context: &Context,
     skipped: &BTreeSet<String>,
-) -> Result<Vec<Change>> {
+) -> Result<Vec<Unused>> {
     let mut groups = listed(logs, PREFIX).await?;
     groups.retain(|group| {
         let function = group.log_group_name().and_then(|name| name.strip_prefix(PREFIX));
         function.is_some_and(|function| !skipped.contains(function))
     });
-    let passes = groups.iter().map(|group| delete_if_ours(logs, context, group));
+    let passes = groups.iter().map(|group| drop_if_ours(logs, context, group));
     Ok(side_by_side(passes).await?.into_iter().flatten().collect())
 }
 
-async fn delete_if_ours(logs: &Client, context: &Context, group: &LogGroup) -> Result<Option<Change>> {
+async fn drop_if_ours(logs: &Client, context: &Context, group: &LogGroup) -> Result<Option<Unused>> {
     let name = group.log_group_name().unwrap_or_default();
     let (owner, tags) = (context.owner(), tags(logs, group).await?);
     let Some(address) = owner.address(&tags).filter(|address| address.starts_with(super::SECTION)) else {
         return Ok(None);
     };
-    if context.operation == Operation::Prune {
-        let deleted = logs.delete_log_group().log_group_name(name).send().await;
-        deleted.gone(&ABSENT, &["OperationAbortedException"], || format!("deleting log group ({name})"))?;
+    let pruning = context.operation == Operation::Prune;
+    if is_over(&tags, group.retention_in_days) {
+        if pruning {
+            let deleted = logs.delete_log_group().log_group_name(name).send().await;
+            deleted
+                .gone(&ABSENT, &["OperationAbortedException"], || format!("deleting log group ({name})"))?;
+        }
+        return Ok(Some(Unused::Deleted(Change::delete(address).with("name", name))));
     }
-    Ok(Some(Change::delete(address).with("name", name)))
+    if pruning && dropped_at(&tags).is_none() {
+        retag(logs, group, dropped_now()).await?;
+    }
+    let days = group.retention_in_days.and_then(|days| u64::try_from(days).ok());
+    let (address, name) = (address.to_owned(), name.to_owned());
+    Ok(Some(Unused::Left(Left { address, kind: LeftKind::Logs, name, days })))
 }

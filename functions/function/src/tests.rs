@@ -1,8 +1,7 @@
 use aws_sdk_cloudwatchlogs::{
     operation::{
-        create_log_group::CreateLogGroupOutput, delete_log_group::DeleteLogGroupOutput,
-        describe_log_groups::DescribeLogGroupsOutput, list_tags_for_resource::ListTagsForResourceOutput,
-        put_retention_policy::PutRetentionPolicyOutput,
+        create_log_group::CreateLogGroupOutput, describe_log_groups::DescribeLogGroupsOutput,
+        list_tags_for_resource::ListTagsForResourceOutput, put_retention_policy::PutRetentionPolicyOutput,
     },
     types::LogGroup,
 };
@@ -648,22 +647,21 @@ async fn a_statement_that_lets_anybody_call_is_put_right() {
 }
 
 #[tokio::test]
-async fn a_dropped_function_is_planned_and_deleted_with_its_log_group() {
+async fn a_dropped_function_is_planned_and_deleted_and_its_log_group_stays_for_its_retention() {
     let group = group("/aws/lambda/demo-index");
-    let delete_group = mock!(Logs::delete_log_group)
-        .match_requests(|request| request.log_group_name() == Some("/aws/lambda/demo-index"))
-        .then_output(|| DeleteLogGroupOutput::builder().build());
+    let drop_group = noted();
     let delete = mock!(Lambda::delete_function).then_output(|| DeleteFunctionOutput::builder().build());
     let (all, told) = (all(), told(function()));
-    let logs = [&group[0], &group[1], &delete_group];
+    let logs = [&group[0], &group[1], &drop_group];
     let clients = clients(&[&all, &told, &delete], &logs, &[], &[]);
     let planned = plan(&clients, &dropped(Operation::Plan)).await.expect("an answer");
     let own = Change::delete("functions.index").with("name", "demo-index");
-    let logs = Change::delete("functions.index.logs").with("name", "/aws/lambda/demo-index");
-    assert_eq!(planned.changes, [own, logs]);
-    assert_eq!((delete.num_calls(), delete_group.num_calls()), (0, 0));
+    assert_eq!(planned.changes, [own]);
+    let left: Vec<_> = planned.left.iter().map(|left| (left.name.as_str(), left.days)).collect();
+    assert_eq!(left, [("/aws/lambda/demo-index", Some(30))]);
+    assert_eq!((delete.num_calls(), drop_group.num_calls()), (0, 0));
     prune(&clients, &dropped(Operation::Prune)).await.expect("an answer");
-    assert_eq!((delete.num_calls(), delete_group.num_calls()), (1, 1));
+    assert_eq!((delete.num_calls(), drop_group.num_calls()), (1, 1));
 }
 
 #[tokio::test]
@@ -680,13 +678,13 @@ async fn while_a_function_can_not_be_deleted_its_log_group_stays() {
 }
 
 #[tokio::test]
-async fn a_log_group_whose_function_was_never_made_is_deleted_and_others_are_left() {
-    let delete_group = mock!(Logs::delete_log_group).then_output(|| DeleteLogGroupOutput::builder().build());
+async fn a_log_group_whose_function_was_never_made_is_dropped_and_others_are_left() {
+    let drop_group = noted();
     let none = mock!(Lambda::list_functions).then_output(|| ListFunctionsOutput::builder().build());
     let orphan = group("/aws/lambda/demo-index");
-    let logs = [&orphan[0], &orphan[1], &delete_group];
+    let logs = [&orphan[0], &orphan[1], &drop_group];
     prune(&clients(&[&none], &logs, &[], &[]), &dropped(Operation::Prune)).await.expect("an answer");
-    assert_eq!(delete_group.num_calls(), 1);
+    assert_eq!(drop_group.num_calls(), 1);
     // Of functions that are somebody else's, and of those that are kept, not even the tags are read.
     let theirs = told_with(function(), FunctionCodeLocation::builder().build(), BTreeMap::new());
     let clients = clients(&[&all(), &theirs], &[&orphan[0]], &[], &[]);
@@ -734,4 +732,11 @@ async fn a_function_is_registered_with_the_target_group_that_lacks_it() {
     let elb = mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, [&registered()]);
     assert_eq!(target::plan(&elb, arn, &groups).await.expect("fields"), []);
     target::ensure(&elb, arn, &groups).await.expect("a target");
+}
+
+/// The call that notes since when nothing writes to a log group.
+fn noted() -> Rule {
+    mock!(Logs::tag_resource)
+        .match_requests(|request| request.tags().is_some_and(|tags| tags.contains_key(step::DROPPED)))
+        .then_output(|| aws_sdk_cloudwatchlogs::operation::tag_resource::TagResourceOutput::builder().build())
 }

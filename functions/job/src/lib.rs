@@ -71,13 +71,13 @@ async fn ensure_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Resul
 }
 
 async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
-    let mut changes = Vec::new();
+    let mut answer = Answer::default();
     if context.is_first_batch_of_jobs() {
-        changes.extend(delete_dropped(aws, context).await?);
+        answer = delete_dropped(aws, context).await?;
     }
     let planned = side_by_side(context.jobs().map(|(key, job)| plan_one(aws, context, key, job))).await?;
-    changes.extend(planned.into_iter().flatten());
-    Ok(Answer::changed(changes))
+    answer.changes.extend(planned.into_iter().flatten());
+    Ok(answer)
 }
 
 async fn plan_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Result<Vec<Change>> {
@@ -95,16 +95,17 @@ async fn plan_one(aws: &Aws, context: &Context, key: &str, job: &Job) -> Result<
 }
 
 async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(aws, context).await?))
+    delete_dropped(aws, context).await
 }
 
-/// Stops the tasks of jobs that the spec doesn't mention, deletes their log groups, and the revisions
+/// Stops the tasks of jobs that the spec doesn't mention, drops their log groups, and deletes the revisions
 /// nothing uses any more; in a plan only names them.
-async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
+async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Answer> {
     let old = task_definition::old(&aws.ecs, context, Kind::Job, &BTreeSet::new()).await?;
     let mut changes = run::stop_dropped(&aws.ecs, context, &old).await?;
     let named: BTreeSet<String> = old.iter().filter_map(|old| old.log_group.clone()).collect();
-    changes.extend(log_group::delete_dropped(&aws.logs, context, Kind::Job, named).await?);
+    let (of_groups, left) = log_group::drop_unused(&aws.logs, context, Kind::Job, named).await?;
+    changes.extend(of_groups);
     changes.extend(task_definition::delete_dropped(&aws.ecs, context, old).await?);
-    Ok(changes)
+    Ok(Answer::changed(changes).leaving(left))
 }

@@ -1,7 +1,6 @@
 use aws_sdk_cloudwatchlogs::{
     operation::{
         create_log_group::CreateLogGroupOutput,
-        delete_log_group::DeleteLogGroupOutput,
         describe_log_groups::DescribeLogGroupsOutput,
         get_log_events::{GetLogEventsError, GetLogEventsOutput},
         list_tags_for_resource::ListTagsForResourceOutput,
@@ -735,14 +734,15 @@ fn listed() -> Vec<Rule> {
 }
 
 #[tokio::test]
-async fn a_dropped_job_is_planned_its_task_stopped_and_waited_for_before_its_log_group_and_revisions_go() {
+async fn a_dropped_job_is_planned_its_task_stopped_and_waited_for_before_its_log_group_is_dropped_and_its_revisions_go()
+ {
     let mut rules = Rules::standing();
     rules.ecs = listed();
     rules.tasks = tasks(vec![task_for("done", "run").build()]);
-    rules.logs = vec![mock!(Logs::delete_log_group).then_output(|| DeleteLogGroupOutput::builder().build())];
+    rules.logs = vec![dropped_group()];
     let planned = plan(&rules.aws(), &dropped(Operation::Plan)).await.expect("an answer");
     let addresses: Vec<&str> = planned.changes.iter().map(|change| change.address.as_str()).collect();
-    assert_eq!(addresses, ["jobs.seed", "jobs.seed.logs", "jobs.seed.definition"]);
+    assert_eq!(addresses, ["jobs.seed", "jobs.seed.definition"]);
     assert_eq!(calls(&rules.ecs[4..]), [0, 0, 0]);
 
     let error = prune(&rules.aws(), &dropped(Operation::Prune)).await.unwrap_err();
@@ -765,6 +765,7 @@ async fn definitions_of_services_are_left_to_them() {
             .build()
     })];
     rules.ecs = listed();
+    rules.logs = vec![dropped_group()];
     let pruned = prune(&rules.aws(), &dropped(Operation::Prune)).await.expect("an answer");
     assert_eq!((pruned.changes, calls(&rules.ecs[4..])), (vec![], vec![0, 0, 0]));
 }
@@ -791,4 +792,11 @@ async fn only_the_jobs_of_the_batch_are_done_and_what_was_dropped_is_planned_onc
     let rules = Rules::completed("done");
     let planned = plan(&rules.aws(), &context).await.expect("an answer");
     assert_eq!(planned.changes, []);
+}
+
+/// The call that notes since when nothing writes to a log group.
+fn dropped_group() -> Rule {
+    mock!(Logs::tag_resource)
+        .match_requests(|request| request.tags().is_some_and(|tags| tags.contains_key(step::DROPPED)))
+        .then_output(|| aws_sdk_cloudwatchlogs::operation::tag_resource::TagResourceOutput::builder().build())
 }

@@ -191,17 +191,18 @@ async fn newest(
 }
 
 async fn plan(aws: &Aws, context: &Context) -> Result<Answer> {
-    let mut changes = Vec::new();
+    let mut answer = Answer::default();
     if context.is_first_batch() {
-        changes.extend(delete_dropped(aws, context).await?);
+        answer = delete_dropped(aws, context).await?;
     }
     let around = Around::look(aws, context).await?;
     let services = context.services();
     let planned =
         side_by_side(services.map(|(key, service)| plan_one(aws, context, &around, key, service))).await?;
     let (of_services, notes): (Vec<_>, Vec<_>) = planned.into_iter().unzip();
-    changes.extend(of_services.into_iter().flatten());
-    Ok(Answer { notes: notes.into_iter().flatten().collect(), ..Answer::changed(changes) })
+    answer.changes.extend(of_services.into_iter().flatten());
+    answer.notes.extend(notes.into_iter().flatten());
+    Ok(answer)
 }
 
 async fn plan_one(
@@ -232,12 +233,12 @@ async fn plan_one(
 }
 
 async fn prune(aws: &Aws, context: &Context) -> Result<Answer> {
-    Ok(Answer::changed(delete_dropped(aws, context).await?))
+    delete_dropped(aws, context).await
 }
 
-/// Deletes our services that the spec doesn't mention, what makes them scale before them, their names, log
-/// groups, and the revisions nothing uses any more after them; in a plan only names them.
-async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
+/// Deletes our services that the spec doesn't mention, what makes them scale before them, their names, and the
+/// revisions nothing uses any more after them, and drops their log groups; in a plan only names them.
+async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Answer> {
     let ours = service::ours(&aws.ecs, context).await?;
     let runs = service::revisions(&ours);
     // Of an environment that goes no network is known, and no service stays.
@@ -250,7 +251,8 @@ async fn delete_dropped(aws: &Aws, context: &Context) -> Result<Vec<Change>> {
     changes.extend(discovery::delete_dropped(&aws.cloud_map, context).await?);
     let old = task_definition::old(&aws.ecs, context, Kind::Service, &runs).await?;
     let named: BTreeSet<String> = old.iter().filter_map(|old| old.log_group.clone()).collect();
-    changes.extend(log_group::delete_dropped(&aws.logs, context, Kind::Service, named).await?);
+    let (of_groups, left) = log_group::drop_unused(&aws.logs, context, Kind::Service, named).await?;
+    changes.extend(of_groups);
     changes.extend(task_definition::delete_dropped(&aws.ecs, context, old).await?);
-    Ok(changes)
+    Ok(Answer::changed(changes).leaving(left))
 }

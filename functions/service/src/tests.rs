@@ -17,9 +17,8 @@ use aws_sdk_applicationautoscaling::{
 };
 use aws_sdk_cloudwatchlogs::{
     operation::{
-        create_log_group::CreateLogGroupOutput, delete_log_group::DeleteLogGroupOutput,
-        describe_log_groups::DescribeLogGroupsOutput, list_tags_for_resource::ListTagsForResourceOutput,
-        put_retention_policy::PutRetentionPolicyOutput,
+        create_log_group::CreateLogGroupOutput, describe_log_groups::DescribeLogGroupsOutput,
+        list_tags_for_resource::ListTagsForResourceOutput, put_retention_policy::PutRetentionPolicyOutput,
     },
     types::LogGroup,
 };
@@ -914,7 +913,7 @@ async fn a_dropped_service_is_planned_and_deleted_and_waited_for_while_it_drains
     rules.ecs.push(mock!(Ecs::delete_service).then_output(|| DeleteServiceOutput::builder().build()));
     let planned = plan(&rules.aws(), &dropped(Operation::Plan)).await.expect("an answer");
     let addresses: Vec<&str> = planned.changes.iter().map(|change| change.address.as_str()).collect();
-    assert_eq!(addresses, ["services.app", "services.app.logs", "services.app.definition"]);
+    assert_eq!(addresses, ["services.app", "services.app.definition"]);
     assert_eq!(rules.ecs[5].num_calls(), 0);
 
     let error = prune(&rules.aws(), &dropped(Operation::Prune)).await.unwrap_err();
@@ -922,7 +921,7 @@ async fn a_dropped_service_is_planned_and_deleted_and_waited_for_while_it_drains
 }
 
 #[tokio::test]
-async fn when_a_dropped_service_is_gone_its_log_group_goes_and_then_its_revisions() {
+async fn when_a_dropped_service_is_gone_its_log_group_is_dropped_and_then_its_revisions_go() {
     let mut rules = Rules::standing();
     rules.services = services(vec![service().status("INACTIVE").build()]);
     rules.ecs = listed();
@@ -933,7 +932,7 @@ async fn when_a_dropped_service_is_gone_its_log_group_goes_and_then_its_revision
             .match_requests(|request| request.task_definitions().len() == 2)
             .then_output(|| DeleteTaskDefinitionsOutput::builder().build()),
     ]);
-    rules.logs.push(mock!(Logs::delete_log_group).then_output(|| DeleteLogGroupOutput::builder().build()));
+    rules.logs.push(noted());
     prune(&rules.aws(), &dropped(Operation::Prune)).await.expect("an answer");
     assert_eq!((rules.ecs[5].num_calls(), rules.ecs[6].num_calls(), rules.logs[0].num_calls()), (2, 1, 1));
 }
@@ -941,6 +940,7 @@ async fn when_a_dropped_service_is_gone_its_log_group_goes_and_then_its_revision
 #[tokio::test]
 async fn revisions_left_inactive_are_deleted_and_a_refusal_is_told() {
     let mut rules = Rules::standing();
+    rules.logs.push(noted());
     rules.definition =
         defined(Some(TaskDefinition::builder().status(TaskDefinitionStatus::Inactive).build()));
     let refused = Failure::builder().arn(OLDER).reason("in use").build();
@@ -977,6 +977,7 @@ async fn of_a_service_that_stays_only_older_revisions_go() {
 #[tokio::test]
 async fn definitions_of_jobs_are_left_to_them() {
     let mut rules = Rules::standing();
+    rules.logs.push(noted());
     let tags = task_definition::tag_list(&context(Operation::Plan).tags("jobs.app.definition"));
     rules.definition = mock!(Ecs::describe_task_definition).then_output(move || {
         DescribeTaskDefinitionOutput::builder()
@@ -1152,6 +1153,7 @@ async fn a_service_that_stands_gets_a_name_and_loses_it() {
 #[tokio::test]
 async fn a_dropped_name_is_planned_and_deleted_after_its_service_and_waited_for_while_it_is_in_use() {
     let mut rules = named();
+    rules.logs.push(noted());
     rules.services = services(vec![service().status("INACTIVE").build()]);
     rules.ecs = nothing_listed().into();
     rules.cloud_map.push(mock!(CloudMap::delete_service).then_output(|| NameDeleted::builder().build()));
@@ -1177,6 +1179,7 @@ async fn a_dropped_name_is_planned_and_deleted_after_its_service_and_waited_for_
 #[tokio::test]
 async fn names_of_others_and_those_that_are_referred_to_stay() {
     let mut rules = named();
+    rules.logs.push(noted());
     rules.ecs = nothing_listed().into();
     let pruned = prune(&rules.aws(), &context_of(NAMED, Operation::Prune)).await.expect("an answer");
     assert_eq!(pruned.changes, []);
@@ -1940,4 +1943,11 @@ async fn what_scales_a_paused_service_is_suspended_before_it_and_let_go_after_it
     rules.scaling.push(registered_as(2, false));
     rules.ensured().await.expect("an answer");
     assert_eq!((called(&rules.ecs), rules.scaling[3].num_calls()), (vec![1], 1));
+}
+
+/// The call that notes since when nothing writes to a log group.
+fn noted() -> Rule {
+    mock!(Logs::tag_resource)
+        .match_requests(|request| request.tags().is_some_and(|tags| tags.contains_key(step::DROPPED)))
+        .then_output(|| aws_sdk_cloudwatchlogs::operation::tag_resource::TagResourceOutput::builder().build())
 }

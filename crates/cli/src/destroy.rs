@@ -11,7 +11,7 @@ use step::{Doing, Error, Result};
 use crate::{
     control_plane::{ControlPlane, Stored},
     follow::{self, Screen, Wanted},
-    show,
+    look, show,
 };
 
 pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> Result<ExitCode> {
@@ -22,8 +22,12 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
         println!("there is no environment {name} in {}", control_plane.bucket);
         return Ok(ExitCode::SUCCESS);
     }
+    println!("destroying {name}:");
+    for line in look::teardown(control_plane, name).await? {
+        println!("{line}");
+    }
     if !yes {
-        confirm(name, "destroying", &format!("takes away everything that {name} describes"))?;
+        confirm(name, "destroying", "deletes what goes, and its data")?;
     }
     for Stored { key, .. } in &specs {
         let bucket = &control_plane.bucket;

@@ -7,6 +7,7 @@ mod credentials;
 mod destroy;
 mod follow;
 mod list;
+mod look;
 mod pause;
 mod plan;
 mod rebuild;
@@ -111,6 +112,9 @@ enum Secret {
         name: String,
         /// The secret's name in the spec.
         secret: String,
+        /// Don't ask before a value that is there is overwritten.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -140,6 +144,8 @@ async fn run(plinth: Plinth) -> Result<ExitCode> {
         Command::Rebuild { name, yes } => rebuild::run(&connect().await?, &name, yes).await,
         Command::Pause { name } => pause::run(&connect().await?, &name).await,
         Command::Resume { name } => resume::run(&connect().await?, &name).await,
-        Command::Secret(Secret::Set { name, secret }) => secret::set(&connect().await?, &name, &secret).await,
+        Command::Secret(Secret::Set { name, secret, yes }) => {
+            secret::set(&connect().await?, &name, &secret, yes).await
+        }
     }
 }

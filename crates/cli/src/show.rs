@@ -6,6 +6,8 @@ use step::{
     RunFault, State, Status,
 };
 
+use crate::look;
+
 /// A step's line: when, which, how it stands, and why; what it notes below.
 pub(crate) fn progress(seconds: f64, progress: &Progress) -> String {
     let status = match progress.status {
@@ -96,9 +98,10 @@ pub(crate) fn beside(status: &Status) -> Vec<String> {
         .kept
         .iter()
         .map(|address| format!("  kept     {address}, which is protected or needed by what is"));
+    let left = status.left.iter().map(|left| format!("  left     {}", look::told(left)));
     let rebuilt =
         status.rebuilds.last().map(|last| format!("  rebuilt  {:.0}, in {} s", last.at, last.seconds));
-    asks.chain(kept).chain(rebuilt).collect()
+    asks.chain(kept).chain(left).chain(rebuilt).collect()
 }
 
 /// Why a run didn't end well, with what to do. `file` is where the spec lies here, if it does.

@@ -411,12 +411,8 @@ impl Local {
         let spec = spec::parse(spec, None).expect("a spec");
         let mut question = serde_json::to_value(&spec).expect("JSON");
         // A parsed spec has its defaults in it, and `desired` doesn't go with `scale`.
-        for service in question
-            .get_mut("services")
-            .and_then(Value::as_object_mut)
-            .into_iter()
-            .flat_map(|all| all.values_mut())
-        {
+        let services = question.get_mut("services").and_then(Value::as_object_mut);
+        for service in services.into_iter().flat_map(|all| all.values_mut()) {
             if let Some(fields) = service.as_object_mut().filter(|fields| fields.contains_key("scale")) {
                 fields.remove("desired");
             }
@@ -485,8 +481,8 @@ impl Local {
     pub fn same(&self, before: &Value) {
         let after = self.inventory();
         let lines = |inventory: &Value| -> BTreeSet<String> {
-            // A secret's name is kept for as long as it can be restored.
-            let there = |record: &&Value| record["settings"]["deleted"] != true;
+            // A secret's name is kept for as long as it can be restored, and a log group for its retention.
+            let there = |record: &&Value| record["settings"]["deleted"] != true && !is_dropped(record);
             inventory.as_array().into_iter().flatten().filter(there).map(Value::to_string).collect()
         };
         let (before, after) = (lines(before), lines(&after));
@@ -503,6 +499,7 @@ impl Local {
         let inventory = self.inventory();
         let records = inventory.as_array().expect("records").iter();
         let ours = records.filter(|record| record["tags"]["plinth:environment"] == *environment);
+        let ours = ours.filter(|record| !is_dropped(record));
         let mut standing: Vec<String> = ours
             .map(|record| format!("{} {}", record["kind"], record["tags"]["plinth:address"]).replace('"', ""))
             .collect();
@@ -842,6 +839,12 @@ fn told(found: &Value) -> String {
     let word = |field: &str| found[field].as_str().unwrap_or_default();
     let (after, until) = (call(&found["after"]), call(&found["until"]));
     format!("{}: {}; from {after} until {until}", word("path"), word("why"))
+}
+
+/// Whether something is a log group that outlives what wrote to it.
+pub fn is_dropped(record: &Value) -> bool {
+    let dropped = record["tags"]["plinth:dropped"].as_str();
+    dropped.is_some_and(|since| since != "false")
 }
 
 /// Whether a run has come to its end.

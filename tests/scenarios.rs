@@ -516,7 +516,7 @@ async fn what_a_spec_no_longer_mentions_goes_at_the_end_of_the_run() {
         .filter(|change| change.action == Action::Delete)
         .map(|change| change.address.as_str())
         .collect();
-    let wanted = ["services.old", "services.old.definition", "services.old.execution", "services.old.logs"];
+    let wanted = ["services.old", "services.old.definition", "services.old.execution"];
     assert_eq!(deleted, wanted.into());
     local.ready("drop", &small("drop", "")).await;
     assert!(!local.standing("drop").iter().any(|found| found.contains("services.old")));

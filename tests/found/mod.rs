@@ -2,6 +2,7 @@
 
 mod attacks;
 mod back;
+mod data;
 mod doors;
 mod traffic;
 mod values;

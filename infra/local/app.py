@@ -29,9 +29,30 @@ def build(scale: float, waits: float) -> Application:
         else:
             # AWS answers over TLS alone; here that is what loopback stands for, or policies on
             # aws:SecureTransport would deny everything.
-            await ministack.app({**scope, "scheme": "https"}, receive, send)
+            await ministack.app({**scope, "scheme": "https"}, receive, _empty_where_http_says_so(send))
 
     return application
+
+
+def _empty_where_http_says_so(send: Callable) -> Callable:
+    """An answer 204 or 304 has no body. Sent all the same, it would be taken for the next answer's beginning.
+
+    https://www.rfc-editor.org/rfc/rfc9110#name-204-no-content
+    """
+    bare = False
+
+    async def sends(message: dict) -> None:
+        nonlocal bare
+        if message["type"] == "http.response.start":
+            bare = message["status"] in (204, 304)
+            if bare:
+                headers = [header for header in message["headers"] if header[0].lower() != b"content-length"]
+                message = {**message, "headers": headers}
+        elif bare:
+            message = {**message, "body": b""}
+        await send(message)
+
+    return sends
 
 
 def stop() -> None:

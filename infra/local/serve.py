@@ -10,6 +10,9 @@ import tempfile
 
 ACCOUNT = "000000000000"
 
+# Longer than any client keeps a connection that it doesn't use, seconds.
+KEEP_ALIVE = 75
+
 
 def main() -> None:
     """Runs the server until SIGTERM or SIGINT."""
@@ -52,23 +55,20 @@ def prepare_environment(port: int, scratch: str) -> None:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    from hypercorn.asyncio import serve as hypercorn
-    from hypercorn.config import Config
+    import uvicorn
 
     from . import app
 
-    stopping = asyncio.Event()
+    server = uvicorn.Server(uvicorn.Config(
+        app.build(options.scale, options.waits), host="127.0.0.1", port=options.port, log_level="warning",
+        http="httptools", ws="none", access_log=False, server_header=False,
+        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1))
+    # The server passes a signal on when it has ended by it, which then is too late to end anything.
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-
-    config = Config()
-    config.bind = [f"127.0.0.1:{options.port}"]
-    config.loglevel = "WARNING"
-    config.keep_alive_timeout = 75
-    config.graceful_timeout = 0.5
+        asyncio.get_running_loop().add_signal_handler(number, lambda: None)
     announcing = asyncio.create_task(announce(options.port))
     try:
-        await hypercorn(app.build(options.scale, options.waits), config, shutdown_trigger=stopping.wait)
+        await server.serve()
     finally:
         announcing.cancel()
         app.stop()

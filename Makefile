@@ -17,9 +17,10 @@ down:
 	infra/local/down
 
 # All targets at once: the tests' own features of the SDK crates would have these compiled a second time.
+# Tests of whole environments wait a good part of their time, so three run at once even on two processors.
 test: .venv/ready
 	cargo build --locked --workspace --all-targets
-	cargo test --locked --workspace
+	RUST_TEST_THREADS=3 cargo test --locked --workspace
 
 lint: .venv/ready tests/lint/node_modules
 	cargo fmt --all --check

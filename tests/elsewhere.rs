@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 use step::{EnvironmentState, Status};
-use tests::{BUCKET, Local};
+use tests::{BUCKET, LOOK, LOOKS, Local};
 
 const ACCOUNT: &str = "111111111111";
 const REGION: &str = "eu-west-1";
@@ -87,11 +87,11 @@ services: { app: { image: { repository: app, tag: v* } } }
     assert!(running(&account).await.ends_with(&first));
 
     let newer = push(&account, "heard-app", "v1.1.0").await;
-    for _ in 0..1200 {
+    for _ in 0..LOOKS {
         if running(&account).await.ends_with(&newer) {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
     assert!(running(&account).await.ends_with(&newer));
     local.status("heard", |status| status.state == EnvironmentState::Ready).await;

@@ -6,7 +6,7 @@ use aws_sdk_ecs::types::TaskDefinitionStatus;
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Value, json};
 use step::{EnvironmentState, Status};
-use tests::{Local, MACHINE};
+use tests::{LOOK, LOOKS, Local, MACHINE};
 
 /// A service that follows a repository of its environment.
 fn following(name: &str) -> String {
@@ -39,16 +39,16 @@ async fn push(local: &Local, repository: &str, tag: &str) -> String {
 /// Waits until no run is under way, and none has begun for a while.
 async fn quiet(local: &Local) {
     let mut still = 0;
-    for _ in 0..1200 {
+    for _ in 0..LOOKS {
         let running = local.sfn().list_executions().state_machine_arn(MACHINE);
         let running = running.status_filter(ExecutionStatus::Running).send().await.expect("executions");
         still = if running.executions.is_empty() { still + 1 } else { 0 };
         if still == 5 {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
-    panic!("runs are still under way after two minutes");
+    panic!("runs are still under way after five minutes");
 }
 
 /// The service as it stands, and the image that it runs.

@@ -41,7 +41,7 @@ const REGION: &str = "us-east-1";
 /// The `environment` machine.
 pub const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:plinth-environment";
 
-/// A server: one of a test binary's two, at which tests take turns, since they count its calls and take its
+/// A server: one of a test binary's three, at which tests take turns, since they count its calls and take its
 /// inventory; or one of a test's own.
 pub struct Local {
     port: u16,
@@ -55,10 +55,10 @@ pub struct Local {
 }
 
 /// How long passes between two looks at what is waited for: looks keep the server busy, too.
-const LOOK: Duration = Duration::from_millis(250);
+pub const LOOK: Duration = Duration::from_millis(250);
 
-/// How often what is waited for is looked at: for two minutes.
-const LOOKS: usize = 480;
+/// How often what is waited for is looked at: for five minutes, since machines may be slow.
+pub const LOOKS: usize = 1200;
 
 fn root_of(account: &str) -> aws_sdk_s3::config::Credentials {
     aws_sdk_s3::config::Credentials::new(account, "test", None, None, "test")
@@ -76,7 +76,7 @@ impl Server {
     }
 }
 
-static SERVERS: [Server; 2] = [Server::new(), Server::new()];
+static SERVERS: [Server; 3] = [Server::new(), Server::new(), Server::new()];
 
 impl Local {
     /// A server that nobody else has, started and deployed to by whoever comes first, at its usual speed: nothing
@@ -85,11 +85,12 @@ impl Local {
     /// # Panics
     /// If it can't be started.
     pub async fn take() -> Self {
-        let [one, other] = &SERVERS;
+        let [one, two, three] = &SERVERS;
         let (server, turn) = tokio::select! {
             biased;
             turn = one.turn.lock() => (one, turn),
-            turn = other.turn.lock() => (other, turn),
+            turn = two.turn.lock() => (two, turn),
+            turn = three.turn.lock() => (three, turn),
         };
         Self::at(*server.port.get_or_init(start), Some(turn)).await
     }
@@ -264,7 +265,7 @@ impl Local {
     /// The environment's status once this holds of it.
     ///
     /// # Panics
-    /// If that takes more than two minutes.
+    /// If that takes more than five minutes.
     pub async fn status(&self, name: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let mut last = None;
         for _ in 0..LOOKS {
@@ -276,7 +277,7 @@ impl Local {
             }
             tokio::time::sleep(LOOK).await;
         }
-        panic!("environment {name} hasn't come that far in two minutes: {last:#?}");
+        panic!("environment {name} hasn't come that far in five minutes: {last:#?}");
     }
 
     /// How far the steps of an environment's present run are.
@@ -318,7 +319,7 @@ impl Local {
     /// Waits until a step of the environment's run waits for this; or has, if the run is over.
     ///
     /// # Panics
-    /// If that takes more than two minutes.
+    /// If that takes more than five minutes.
     pub async fn waiting(&self, name: &str, message: &str) {
         let told = |found: &String| found.contains(message);
         for _ in 0..LOOKS {
@@ -347,7 +348,7 @@ impl Local {
     /// Waits until an execution has ended, and answers its status.
     ///
     /// # Panics
-    /// If it doesn't within two minutes.
+    /// If it doesn't within five minutes.
     pub async fn ended(&self, execution: &str) -> String {
         for _ in 0..LOOKS {
             let described = self.sfn().describe_execution().execution_arn(execution).send().await;
@@ -357,7 +358,7 @@ impl Local {
             }
             tokio::time::sleep(LOOK).await;
         }
-        panic!("{execution} hasn't ended in two minutes");
+        panic!("{execution} hasn't ended in five minutes");
     }
 
     /// What each execution's history says, event by event.
@@ -540,10 +541,10 @@ impl Local {
     /// images, sets secrets, creates the records that prove certificates.
     ///
     /// # Panics
-    /// If that takes more than four minutes.
+    /// If that takes more than five minutes.
     pub async fn settled(&self, name: &str, version: &str) -> Status {
         let mut done = BTreeSet::new();
-        for _ in 0..2 * LOOKS {
+        for _ in 0..LOOKS {
             if let Ok(status) = step::read::<Status>(&self.s3(), BUCKET, &step::status_key(name)).await
                 && status.version.as_deref() == Some(version)
                 && settled(&status)
@@ -558,7 +559,7 @@ impl Local {
             }
             tokio::time::sleep(LOOK).await;
         }
-        panic!("environment {name} hasn't settled in four minutes: {:#?}", self.steps(name).await);
+        panic!("environment {name} hasn't settled in five minutes: {:#?}", self.steps(name).await);
     }
 
     async fn answer(&self, asked: Asked) {

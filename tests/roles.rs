@@ -15,7 +15,7 @@ use aws_sdk_sfn::types::HistoryEvent;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use step::{EnvironmentState, Status};
-use tests::{BUCKET, Local, MACHINE};
+use tests::{BUCKET, LOOK, LOOKS, Local, MACHINE};
 
 const NAME: &str = "roles";
 
@@ -284,10 +284,10 @@ async fn executions(local: &Local) -> BTreeSet<String> {
 /// The runs that began since, once they and those that they start are over.
 ///
 /// # Panics
-/// If there is none within two minutes.
+/// If there is none within five minutes.
 async fn ended(local: &Local, begun: &BTreeSet<String>) -> BTreeSet<String> {
     let mut over = BTreeSet::new();
-    for _ in 0..1200 {
+    for _ in 0..LOOKS {
         let new: BTreeSet<String> = &(&executions(local).await - begun) - &over;
         if new.is_empty() && !over.is_empty() {
             return over;
@@ -296,7 +296,7 @@ async fn ended(local: &Local, begun: &BTreeSet<String>) -> BTreeSet<String> {
             local.ended(&run).await;
             over.insert(run);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
     panic!("no run began");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_ecs::Client as Ecs;
 use serde_json::json;
 use step::{Change, EnvironmentState};
-use tests::Local;
+use tests::{LOOK, LOOKS, Local};
 
 /// A small environment with this service.
 fn service(name: &str, image: &str, more: &str) -> String {
@@ -73,15 +73,15 @@ async fn deployed_by_ci(local: &Local, name: &str, revision: &str) {
     let ecs = Ecs::new(&local.aws);
     let update = ecs.update_service().cluster(name).service(format!("{name}-app")).task_definition(revision);
     update.send().await.expect("an update");
-    for _ in 0..600 {
+    for _ in 0..LOOKS {
         let described = ecs.describe_services().cluster(name).services(format!("{name}-app")).send().await;
         let service = described.expect("services").services.expect("services").remove(0);
         if service.deployments().len() == 1 && service.running_count() == service.desired_count() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
-    panic!("{revision} isn't deployed after a minute");
+    panic!("{revision} isn't deployed after five minutes");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use step::{EnvironmentState, Status, status_key};
-use tests::{BUCKET, Local, MACHINE, settled};
+use tests::{BUCKET, LOOK, LOOKS, Local, MACHINE, settled};
 
 /// One task on Fargate of an image that anybody may pull.
 fn small(name: &str, rest: &str) -> String {
@@ -40,7 +40,7 @@ async fn ended_so(local: &Local, status: &str) -> Vec<String> {
 
 /// What the executions answered that an object with this key started, once there are as many.
 async fn answers(local: &Local, key: &str, count: usize) -> Vec<Value> {
-    for _ in 0..600 {
+    for _ in 0..LOOKS {
         let mut answers = Vec::new();
         for run in ended_so(local, "SUCCEEDED").await {
             let described = local.sfn().describe_execution().execution_arn(run).send().await;
@@ -53,7 +53,7 @@ async fn answers(local: &Local, key: &str, count: usize) -> Vec<Value> {
         if answers.len() == count {
             return answers;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
     panic!("{key:?} started no {count} runs that ended well: {:?}", ended_so(local, "FAILED").await);
 }

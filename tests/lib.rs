@@ -410,15 +410,7 @@ impl Local {
     /// If it doesn't succeed.
     pub async fn plan(&self, spec: &str) -> Vec<Change> {
         let spec = spec::parse(spec, None).expect("a spec");
-        let mut question = serde_json::to_value(&spec).expect("JSON");
-        // A parsed spec has its defaults in it, and `desired` doesn't go with `scale`.
-        let services = question.get_mut("services").and_then(Value::as_object_mut);
-        for service in services.into_iter().flat_map(|all| all.values_mut()) {
-            if let Some(fields) = service.as_object_mut().filter(|fields| fields.contains_key("scale")) {
-                fields.remove("desired");
-            }
-        }
-        let execution = self.start(&json!({ "action": "plan", "spec": question })).await;
+        let execution = self.start(&json!({ "action": "plan", "spec": spec })).await;
         let answer = self.answer_of(&execution).await;
         assert_eq!(answer["verdict"], "plan", "{answer}");
         let id = execution.rsplit(':').next().unwrap_or_default();

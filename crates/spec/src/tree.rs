@@ -119,11 +119,6 @@ impl Places {
         self.find(path).1
     }
 
-    /// Whether a field of this name is written at this path.
-    pub(crate) fn has(&self, path: &[String]) -> bool {
-        self.find(path).0.is_some()
-    }
-
     /// Where the name of the value at this path stands.
     pub(crate) fn of_key(&self, path: &[String]) -> Place {
         let (key, value) = self.find(path);

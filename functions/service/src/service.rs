@@ -90,8 +90,8 @@ pub(crate) fn wanted(
         name: context.service_name(key, service),
         place: Place::of(context, service.placement, service.network_mode)?,
         revision: revision.to_owned(),
-        initial: if paused { 0 } else { count(service.scale.map_or(service.desired, |scale| scale.min)) },
-        desired: if paused { Some(0) } else { service.scale.is_none().then(|| count(service.desired)) },
+        initial: if paused { 0 } else { count(service.initial()) },
+        desired: if paused { Some(0) } else { service.scale.is_none().then(|| count(service.desired())) },
         paused,
         targets: targets(context, key)?,
         registry,
@@ -114,7 +114,7 @@ pub(crate) fn wanted(
 fn deployment(context: &Context, service: &spec::Service) -> spec::Deployment {
     let cluster = context.spec.cluster.as_ref();
     let most = cluster.and_then(|cluster| cluster.instances.as_ref()).map_or(u32::MAX, Instances::most);
-    let tasks = service.scale.map_or(service.desired, |scale| scale.max);
+    let tasks = service.scale.map_or(service.desired(), |scale| scale.max);
     if service.host_ports.is_empty() || tasks < most {
         return service.deployment;
     }

@@ -43,12 +43,6 @@ impl Check<'_> {
         self.found.push(Found { place: self.places.of(&path), path, message: message.into() });
     }
 
-    /// Whether the spec itself says something at this path, and it isn't a default.
-    fn is_written(&self, path: &[&str]) -> bool {
-        let path: Vec<String> = path.iter().map(|&step| step.to_owned()).collect();
-        self.places.has(&path)
-    }
-
     /// The name of what stands at this path is wrong.
     fn key_fault(&mut self, path: &[&str], message: impl Into<String>) {
         let path: Vec<String> = path.iter().map(|&step| step.to_owned()).collect();

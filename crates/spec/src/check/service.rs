@@ -73,11 +73,11 @@ pub(super) fn check(check: &mut Check<'_>) {
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>
 fn desired(check: &mut Check<'_>, key: &str, service: &Service) {
     let path = ["services", key, "desired"];
-    if service.scale.is_some() && check.is_written(&path) {
+    if service.scale.is_some() && service.desired.is_some() {
         check.fault(&path, "the number of tasks follows `scale`; leave one of the two out");
     }
-    if service.desired > 5000 {
-        check.fault(&path, format!("a service runs at most 5000 tasks, not {}", service.desired));
+    if service.desired() > 5000 {
+        check.fault(&path, format!("a service runs at most 5000 tasks, not {}", service.desired()));
     }
 }
 

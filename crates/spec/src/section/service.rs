@@ -43,9 +43,10 @@ pub struct Service {
     /// The processor the image is built for.
     #[serde(default)]
     pub architecture: Architecture,
-    /// How many tasks run.
-    #[serde(default = "desired")]
-    pub desired: u32,
+    /// How many tasks run, if their number doesn't follow the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 1))]
+    pub desired: Option<u32>,
     /// The ports the container listens on. Services of the environment reach each other's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<u16>,
@@ -120,7 +121,19 @@ pub struct Service {
     pub placement: Placement,
 }
 
-fn desired() -> u32 {
+impl Service {
+    /// How many tasks run when it is made.
+    pub fn initial(&self) -> u32 {
+        self.scale.map_or(self.desired(), |scale| scale.min)
+    }
+
+    /// How many tasks run, if their number doesn't follow the load.
+    pub fn desired(&self) -> u32 {
+        self.desired.unwrap_or_else(one)
+    }
+}
+
+fn one() -> u32 {
     1
 }
 
@@ -263,7 +276,7 @@ pub struct Sidecar {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Scale {
     /// The fewest tasks.
-    #[serde(default = "desired")]
+    #[serde(default = "one")]
     #[schemars(range(max = 5000))]
     pub min: u32,
     /// The most tasks.

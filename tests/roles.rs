@@ -94,7 +94,7 @@ async fn functions(local: &Local, shows: impl Fn(&str, &str) -> bool) -> Vec<Fun
 fn unseen(function: &str, sid: &str) -> bool {
     let waits = ["network", "listener", "api", "service", "file-system", "database", "certificate", "dns"];
     match sid {
-        LOOK => !waits.contains(&function),
+        NEWER => !waits.contains(&function),
         // Nothing is asked of people in this life.
         "Ask"
         // What every function on Lambda may do lets it create log groups; for their tags nobody is asked here.
@@ -119,7 +119,7 @@ fn unseen(function: &str, sid: &str) -> bool {
 }
 
 /// The statement that only who has to wait needs.
-const LOOK: &str = "LookForANewerSpec";
+const NEWER: &str = "LookForANewerSpec";
 
 /// Whether a function is none of a run's steps.
 fn is_no_step(function: &str) -> bool {
@@ -130,7 +130,7 @@ fn is_no_step(function: &str) -> bool {
 #[tokio::test]
 async fn without_any_one_statement_the_step_that_needs_it_is_denied() {
     let local = Local::own().await;
-    let steps = functions(&local, |function, sid| !is_no_step(function) && sid != LOOK).await;
+    let steps = functions(&local, |function, sid| !is_no_step(function) && sid != NEWER).await;
     let needless = local.unheard("plinth-spec", Box::pin(lives(&local, steps, 0.0))).await;
     assert_eq!(needless, Vec::<String>::new());
 }
@@ -143,7 +143,7 @@ async fn without_any_one_statement_the_other_function_that_needs_it_is_denied() 
     // Nor does anything clear up after those that fail.
     let others = local.unheard("plinth-ended", Box::pin(one_by_one(&local, others)));
     let mut needless = local.unheard("plinth-spec", Box::pin(others)).await;
-    let waiting = functions(&local, |_, sid| sid == LOOK).await;
+    let waiting = functions(&local, |_, sid| sid == NEWER).await;
     needless.extend(local.unheard("plinth-spec", Box::pin(lives(&local, waiting, 0.1))).await);
     assert_eq!(needless, Vec::<String>::new());
 }

@@ -1,6 +1,6 @@
 //! Who comes in, and by which name.
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use step::{EnvironmentState, Status, status_key};

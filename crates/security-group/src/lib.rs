@@ -4,6 +4,8 @@
 //! what ran before may still need a port that the spec no longer opens. A rule that the spec doesn't ask for, made by
 //! an earlier spec or by hand, is closed by `prune`.
 
+mod holders;
+
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use aws_sdk_ec2::{
@@ -13,6 +15,7 @@ use aws_sdk_ec2::{
         UserIdGroupPair,
     },
 };
+pub use holders::{Held, held};
 use step::{CONTROL_PLANE, Change, Context, Doing, ENVIRONMENT, Error, Field, Result, missing_tags};
 
 /// A security group that a spec asks for.
@@ -341,9 +344,11 @@ pub async fn revoke(ec2: &Client, group: &str, rules: &[&SecurityGroupRule]) -> 
     Ok(())
 }
 
-/// Deletes a group; interfaces hold it for a while after what they belonged to is gone.
-pub async fn delete(ec2: &Client, id: &str, address: &str) -> Result<()> {
+/// Deletes a group; interfaces hold it for a while after what they belonged to is gone, and rules of other groups that
+/// name it as long as they are there.
+pub async fn delete(ec2: &Client, context: &Context, id: &str, address: &str) -> Result<()> {
     let deleted = ec2.delete_security_group().group_id(id).send().await;
     let absent = ["InvalidGroup.NotFound", "InvalidGroupId.NotFound"];
-    deleted.gone(&absent, &["DependencyViolation"], || format!("deleting security group {address} ({id})"))
+    let doing = || format!("deleting security group {address} ({id})");
+    held(ec2, context, Held::Group(id), deleted.gone(&absent, &["DependencyViolation"], doing)).await
 }

@@ -495,7 +495,7 @@ async fn delete_dropped(clients: &Clients, context: &Context, standing: &Standin
         side_by_side(subnets.iter().map(|(name, _)| subnet_group::delete(rds, name))).await?;
         let group = async |group: &aws_sdk_ec2::types::SecurityGroup| {
             let address = security_group::address(context, group).unwrap_or_default();
-            security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
+            security_group::delete(ec2, context, group.group_id().unwrap_or_default(), &address).await
         };
         side_by_side(groups.iter().map(group)).await?;
         if !context.run.paused {

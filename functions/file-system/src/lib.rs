@@ -359,7 +359,7 @@ async fn delete_dropped(
         side_by_side(dropped.iter().map(|found| delete(efs, found))).await?;
         let group = async |group: &aws_sdk_ec2::types::SecurityGroup| {
             let address = security_group::address(context, group).unwrap_or_default();
-            security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
+            security_group::delete(ec2, context, group.group_id().unwrap_or_default(), &address).await
         };
         side_by_side(groups.iter().map(group)).await?;
     }

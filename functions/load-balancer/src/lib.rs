@@ -385,7 +385,7 @@ async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Vec<C
         side_by_side(target_groups.iter().map(|found| target_group::delete(elb, found))).await?;
         let group = async |group: &aws_sdk_ec2::types::SecurityGroup| {
             let address = security_group::address(context, group).unwrap_or_default();
-            security_group::delete(ec2, group.group_id().unwrap_or_default(), &address).await
+            security_group::delete(ec2, context, group.group_id().unwrap_or_default(), &address).await
         };
         side_by_side(groups.iter().map(group)).await?;
     }

@@ -267,8 +267,5 @@ async fn rules(ec2: &Client, group: &str) -> Result<Vec<SecurityGroupRule>> {
 /// Its own rules go with it; a group that others' rules name, or an interface carries, stays until
 /// they are gone.
 pub(crate) async fn delete(ec2: &Client, context: &Context, group: &Ours<SecurityGroup>) -> Result<()> {
-    let deleted = ec2.delete_security_group().group_id(&group.id).send().await;
-    let doing = || format!("deleting security group {} ({})", group.address, group.id);
-    let deleted = deleted.gone(&["InvalidGroup.NotFound", "InvalidGroupId.NotFound"], &crate::IN_USE, doing);
-    crate::interface::told(ec2, context, ("group-id", &group.id), deleted).await
+    security_group::delete(ec2, context, &group.id, &group.address).await
 }

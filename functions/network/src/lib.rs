@@ -13,7 +13,6 @@ mod adopted;
 mod endpoint;
 mod gateway;
 mod group;
-mod interface;
 mod ours;
 mod route;
 mod subnet;

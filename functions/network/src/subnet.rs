@@ -7,6 +7,7 @@ use aws_sdk_ec2::{
     types::{AttributeBooleanValue, ResourceType, Subnet},
 };
 use ipnet::Ipv4Net;
+use security_group::Held;
 use spec::Network;
 use step::{Change, Context, Doing, Error, Field, Result, UNKNOWN, compare, missing_tags, side_by_side};
 
@@ -223,5 +224,5 @@ pub(crate) async fn delete(ec2: &Client, context: &Context, subnet: &Ours<Subnet
     let deleted = ec2.delete_subnet().subnet_id(&subnet.id).send().await;
     let doing = || format!("deleting subnet {} ({})", subnet.address, subnet.id);
     let deleted = deleted.gone(&["InvalidSubnetID.NotFound"], &crate::IN_USE, doing);
-    crate::interface::told(ec2, context, ("subnet-id", &subnet.id), deleted).await
+    security_group::held(ec2, context, Held::Subnet(&subnet.id), deleted).await
 }

@@ -34,7 +34,7 @@ pub use assume::assume;
 pub use context::Context;
 pub use error::{Doing, Error, Pace, Result};
 pub use latency::Latency;
-pub use list::list;
+pub use list::{as_it_is, list};
 pub use lock::{Lock, lock_key};
 pub use loss::{DROPPED, NEW, dropped_at, dropped_now, is_new, is_over, loss};
 pub use outputs::{

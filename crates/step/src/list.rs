@@ -13,12 +13,16 @@ pub async fn list(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<String>
     let pages = pages.doing(|| format!("listing s3://{bucket}/{prefix}"))?;
     let mut keys = Vec::new();
     for page in pages {
-        // A server that doesn't know the parameter says so by leaving it out of its answer.
-        let encoded = page.encoding_type == Some(EncodingType::Url);
         let found = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-        keys.extend(found.map(|key| if encoded { decoded(&key) } else { key }));
+        keys.extend(found.map(|key| as_it_is(&key, page.encoding_type.as_ref())));
     }
     Ok(keys)
+}
+
+/// A key of a listing as it is. A server that doesn't know the parameter `encoding-type` says so by leaving it out of
+/// its answer.
+pub fn as_it_is(key: &str, encoding: Option<&EncodingType>) -> String {
+    if encoding == Some(&EncodingType::Url) { decoded(key) } else { key.to_owned() }
 }
 
 /// A key as it was before S3 encoded it: `%` and two digits for a byte, `+` for a space.

@@ -16,8 +16,8 @@ use aws_sdk_s3::{
     Client,
     error::ProvideErrorMetadata,
     types::{
-        BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, Delete, LifecycleRule,
-        ObjectIdentifier, PublicAccessBlockConfiguration, ServerSideEncryption,
+        BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, Delete, EncodingType,
+        LifecycleRule, ObjectIdentifier, PublicAccessBlockConfiguration, ServerSideEncryption,
         ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag,
         Tagging, VersioningConfiguration,
     },
@@ -399,30 +399,54 @@ async fn delete(s3: &Client, dropped: &Dropped) -> Result<()> {
 /// Deletes every version of every object, as many as a pass has time for.
 async fn empty(s3: &Client, name: &str) -> Result<()> {
     for _ in 0..LISTINGS {
-        let listed = s3.list_object_versions().bucket(name).send().await;
-        let listed =
-            listed.unless_absent(&ABSENT, || format!("listing the objects of S3 bucket ({name})"))?;
-        let Some(listed) = listed else { return Ok(()) };
-        let of_versions = listed.versions().iter().map(|version| (version.key(), version.version_id()));
-        let of_markers = listed.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
-        let identifier = |(key, version): (Option<&str>, Option<&str>)| {
-            let built = ObjectIdentifier::builder().key(key.unwrap_or_default());
-            built.set_version_id(version.map(str::to_owned)).build().map_err(broken)
-        };
-        let objects: Vec<_> = of_versions.chain(of_markers).map(identifier).collect::<Result<_>>()?;
-        if objects.is_empty() {
+        let versions = versions(s3, name).await?;
+        if versions.is_empty() {
             return Ok(());
         }
-        let doing = || format!("deleting {} objects of S3 bucket ({name})", objects.len());
-        let delete =
-            Delete::builder().set_objects(Some(objects.clone())).quiet(true).build().map_err(broken)?;
-        let deleted = s3.delete_objects().bucket(name).delete(delete).send().await.doing(doing)?;
-        if let Some(error) = deleted.errors().first() {
-            let (key, message) = (error.key().unwrap_or_default(), error.message().unwrap_or_default());
-            return Err(Error::Failed(format!("{}: {key}: {message}", doing())));
+        let (plain, odd): (Vec<_>, Vec<_>) =
+            versions.into_iter().partition(|version| !version.key.contains(char::is_control));
+        if !plain.is_empty() {
+            delete_together(s3, name, plain).await?;
+        }
+        for version in odd {
+            let doing = || format!("deleting an object of S3 bucket ({name}): {:?}", version.key);
+            let delete = s3.delete_object().bucket(name).key(&version.key);
+            delete.set_version_id(version.version_id.clone()).send().await.doing(doing)?;
         }
     }
     Err(Error::soon(format!("S3 bucket ({name}) is being emptied")))
+}
+
+/// The first versions of a bucket's objects, and marks of deleted ones, at most 1,000. Any key may lie in it, and some
+/// have characters that XML can't hold: S3 is asked to encode them.
+async fn versions(s3: &Client, name: &str) -> Result<Vec<ObjectIdentifier>> {
+    let listed = s3.list_object_versions().bucket(name).encoding_type(EncodingType::Url).send().await;
+    let listed = listed.unless_absent(&ABSENT, || format!("listing the objects of S3 bucket ({name})"))?;
+    let Some(listed) = listed else { return Ok(Vec::new()) };
+    let of_versions = listed.versions().iter().map(|version| (version.key(), version.version_id()));
+    let of_markers = listed.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
+    let identifier = |(key, version): (Option<&str>, Option<&str>)| {
+        let key = step::as_it_is(key.unwrap_or_default(), listed.encoding_type());
+        ObjectIdentifier::builder()
+            .key(key)
+            .set_version_id(version.map(str::to_owned))
+            .build()
+            .map_err(broken)
+    };
+    of_versions.chain(of_markers).map(identifier).collect()
+}
+
+/// Deletes these in one call, whose XML must be able to hold their keys.
+async fn delete_together(s3: &Client, name: &str, versions: Vec<ObjectIdentifier>) -> Result<()> {
+    let count = versions.len();
+    let doing = || format!("deleting {count} objects of S3 bucket ({name})");
+    let delete = Delete::builder().set_objects(Some(versions)).quiet(true).build().map_err(broken)?;
+    let deleted = s3.delete_objects().bucket(name).delete(delete).send().await.doing(doing)?;
+    if let Some(error) = deleted.errors().first() {
+        let (key, message) = (error.key().unwrap_or_default(), error.message().unwrap_or_default());
+        return Err(Error::Failed(format!("{}: {key}: {message}", doing())));
+    }
+    Ok(())
 }
 
 fn output(context: &Context, wanted: &Wanted) -> BucketOutput {

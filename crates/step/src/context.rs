@@ -165,10 +165,11 @@ impl Context {
         format!("{service}.{}", self.namespace())
     }
 
-    /// The name of the log group of a service or a job; `logs` is what the spec says of its own.
-    pub fn log_group(&self, key: &str, logs: Option<&Logs>) -> String {
+    /// The name of the log group of a service or a job; `word` is what names say of it, `logs` what the spec says of
+    /// its own.
+    pub fn log_group(&self, word: &str, logs: Option<&Logs>) -> String {
         let explicit = logs.and_then(|logs| logs.group.as_ref()).or(self.spec.logs.group.as_ref());
-        explicit.cloned().unwrap_or_else(|| format!("/plinth/{}/{key}", self.run.environment))
+        explicit.cloned().unwrap_or_else(|| format!("/plinth/{}/{word}", self.run.environment))
     }
 
     /// An output that an earlier step has answered; `what` is its section.

@@ -264,7 +264,7 @@ impl<'a> Task<'a> {
 
     /// The name of its log group.
     pub fn log_group(&self, context: &Context) -> String {
-        context.log_group(self.key, self.logs)
+        context.log_group(&self.word(), self.logs)
     }
 
     /// What names of its family and its roles say beside the environment.

@@ -168,7 +168,7 @@ fn nothing_listed() -> [Rule; 2] {
 /// The revision as AWS describes it when it is what the spec says.
 fn definition(image: &str) -> TaskDefinition {
     let options = [
-        ("awslogs-group", "/plinth/demo/seed"),
+        ("awslogs-group", "/plinth/demo/seed-job"),
         ("awslogs-region", "us-east-1"),
         ("awslogs-stream-prefix", "demo-seed-job"),
     ];
@@ -218,7 +218,7 @@ fn undefined() -> Rule {
 fn group(retention: Option<i32>) -> Vec<Rule> {
     let tags = context(Operation::Plan).tags("jobs.seed.logs");
     let group = LogGroup::builder()
-        .log_group_name("/plinth/demo/seed")
+        .log_group_name("/plinth/demo/seed-job")
         .arn("arn:group:*")
         .set_retention_in_days(retention)
         .build();
@@ -307,7 +307,7 @@ fn services(revisions: &'static [(&'static str, &'static str)]) -> Rule {
 fn log(lines: Vec<String>) -> Rule {
     mock!(Logs::get_log_events)
         .match_requests(|request| {
-            request.log_group_name() == Some("/plinth/demo/seed")
+            request.log_group_name() == Some("/plinth/demo/seed-job")
                 && request.log_stream_name() == Some("demo-seed-job/seed/1234")
                 && request.limit() == Some(20)
         })
@@ -545,7 +545,7 @@ async fn a_task_that_fails_fails_the_run_with_its_code_and_its_last_lines_and_is
     let text = error.to_string();
     assert!(text.contains("exited with 3: Essential container in task exited"), "{text}");
     assert!(
-        text.ends_with("(/plinth/demo/seed, demo-seed-job/seed/1234):\nrelation missing\ngave up"),
+        text.ends_with("(/plinth/demo/seed-job, demo-seed-job/seed/1234):\nrelation missing\ngave up"),
         "{text}"
     );
 
@@ -773,7 +773,7 @@ async fn definitions_of_services_are_left_to_them() {
 #[tokio::test]
 async fn a_log_group_that_a_service_of_the_spec_writes_to_stays() {
     let mut spec = spec::parse(SPEC, None).expect("a spec");
-    let logs = spec::Logs { group: Some("/plinth/demo/seed".to_owned()), retention: None };
+    let logs = spec::Logs { group: Some("/plinth/demo/seed-job".to_owned()), retention: None };
     spec.services.get_mut("web").expect("a service").logs = Some(logs);
     let mut rules = Rules::standing();
     rules.ecs = listed();

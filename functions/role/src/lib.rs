@@ -178,7 +178,7 @@ fn of_services(context: &Context) -> Result<Vec<Asked>> {
         let image = service.image.text();
         let containers: Vec<_> =
             [(image.as_ref(), &service.environment)].into_iter().chain(sidecars).collect();
-        let group = context.log_group(key, service.logs.as_ref());
+        let group = context.log_group(&word, service.logs.as_ref());
         all.push(Asked {
             address: format!("services.{key}.execution"),
             name: context.execution_role_name(&word),
@@ -203,7 +203,7 @@ fn of_jobs(context: &Context) -> Result<Vec<Asked>> {
                 policies: role.policies.clone(),
             });
         }
-        let group = context.log_group(key, job.logs.as_ref());
+        let group = context.log_group(&word, job.logs.as_ref());
         all.push(Asked {
             address: format!("jobs.{key}.execution"),
             name: context.execution_role_name(&word),

@@ -18,7 +18,7 @@ apiVersion: plinth/v1
 name: {name}
 network: {{ nat: none, zones: 1 }}
 services:
-  app: {{ image: nginx:1 }}
+  app: {{ placement: public, image: nginx:1 }}
 {rest}
 "
     )
@@ -305,7 +305,7 @@ network: {{ zones: 2, nat: none }}
 key: {{}}
 secrets: {{ login: {{ generate: {{ username: app }} }}, token: {{ generate: {{}} }} }}
 services:
-  app: {{ image: nginx:1, environment: {{ TOKEN: '${{secrets.token}}', DATABASE: '${{databases.main.host}}' }} }}
+  app: {{ placement: public, image: nginx:1, environment: {{ TOKEN: '${{secrets.token}}', DATABASE: '${{databases.main.host}}' }} }}
 {rest}
 "
     )

@@ -77,7 +77,7 @@ apiVersion: plinth/v1
 name: heard
 network: { nat: none, zones: 1 }
 repositories: { app: { forceDelete: true } }
-services: { app: { image: { repository: app, tag: v* } } }
+services: { app: { placement: public, image: { repository: app, tag: v* } } }
 ",
     );
     local.upload("heard", &spec).await;

@@ -113,8 +113,8 @@ loadBalancers:
   of-{service}: {{ type: network, scheme: internal, listeners: {{ tcp: {{ port: 80, default: '${{services.side}}' }} }} }}
 apis: {{ qa: {{ link: '${{loadBalancers.of-{service}}}', routes: {{ GET /: {{}}, GET /{service}: {{}} }} }} }}
 services:
-  {service}: {{ image: 'nginx:{port}', ports: [{port}] }}
-  side: {{ image: 'nginx:{port}', ports: [{port}] }}
+  {service}: {{ placement: public, image: 'nginx:{port}', ports: [{port}] }}
+  side: {{ placement: public, image: 'nginx:{port}', ports: [{port}] }}
 "
     )
 }

@@ -17,7 +17,7 @@ name: {name}
 network: {{ nat: none, zones: 1 }}
 repositories: {{ app: {{ forceDelete: true }} }}
 services:
-  app: {{ image: {{ repository: app, tag: v*-playground }} }}
+  app: {{ placement: public, image: {{ repository: app, tag: v*-playground }} }}
 "
     )
 }
@@ -193,7 +193,7 @@ async fn a_digest_that_ecs_rolled_back_is_not_tried_again_until_a_newer_one_is_p
 async fn an_image_that_is_pushed_while_a_run_waits_elsewhere_is_the_next_run() {
     let local = Local::take().await;
     let spec = following("meanwhile")
-        + "  web: { image: nginx:1, after: [app], environment: { KEY: '${secrets.key}' } }\n\
+        + "  web: { placement: public, image: nginx:1, after: [app], environment: { KEY: '${secrets.key}' } }\n\
            secrets: { key: { recovery: 0d } }\n";
     local.upload("meanwhile", &spec).await;
     local.waiting("meanwhile", "docker push").await;

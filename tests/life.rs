@@ -132,7 +132,7 @@ name: asks
 network: { nat: none, zones: 1 }
 secrets: { key: { recovery: 0d } }
 repositories: { app: { forceDelete: true } }
-services: { app: { image: '${repositories.app}:v1', environment: { KEY: '${secrets.key}' } } }
+services: { app: { placement: public, image: '${repositories.app}:v1', environment: { KEY: '${secrets.key}' } } }
 ";
     let version = local.upload("asks", spec).await;
     let asked = |status: &Status, what: &str| status.asks.iter().any(|asked| asked.contains(what));
@@ -178,7 +178,7 @@ name: {name}
 network: {{ nat: none }}
 secrets: {{ login: {{ generate: {{ username: app }}, recovery: 0d }} }}
 databases: {{ main: {{ engine: {engine}, credentials: '${{secrets.login}}'{rest} }} }}
-services: {{ app: {{ image: nginx:1, environment: {{ HOST: '${{databases.main.host}}' }} }} }}
+services: {{ app: {{ placement: public, image: nginx:1, environment: {{ HOST: '${{databases.main.host}}' }} }} }}
 "
     )
 }
@@ -268,7 +268,7 @@ name: faces
 network: {{ nat: none }}
 loadBalancers:
   front: {{ {balancer}, listeners: {{ main: {{ port: 80, default: '${{services.app}}' }} }} }}
-services: {{ app: {{ image: nginx:1, ports: [80] }} }}
+services: {{ app: {{ placement: public, image: nginx:1, ports: [80] }} }}
 dns: {{ in.faces.test: {{ private: true, records: {{ app: '${{loadBalancers.front}}' }} }} }}
 {rest}
 "

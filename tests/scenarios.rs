@@ -14,7 +14,7 @@ apiVersion: plinth/v1
 name: {name}
 network: {{ nat: none, zones: 1 }}
 services:
-  app: {{ image: nginx:1, ports: [80], {rest} }}
+  app: {{ placement: public, image: nginx:1, ports: [80], {rest} }}
 "
     )
 }
@@ -42,8 +42,9 @@ repositories: { app: { keep: 5, forceDelete: true } }
 buckets: { store: { versioned: true, expireVersions: 30d, forceDelete: true } }
 fileSystems: { data: { accessPoints: { app: { path: /app, owner: '1000:1000' } } } }
 services:
-  base: { image: nginx:1 }
+  base: { placement: public, image: nginx:1 }
   app:
+    placement: public
     image: nginx:1
     after: [base]
     mounts: { /data: '${fileSystems.data.app}' }
@@ -149,11 +150,11 @@ functions:
     vpc: true
     environment: { TRAEFIK_SERVICES_URL: 'http://traefik:8081' }
 jobs:
-  migrations: { image: nginx:1, environment: { PASSWORD: '${secrets.login.password}' } }
-  storage: { image: nginx:1, after: [app] }
+  migrations: { placement: public, image: nginx:1, environment: { PASSWORD: '${secrets.login.password}' } }
+  storage: { placement: public, image: nginx:1, after: [app] }
 services:
-  app: { image: nginx:1, ports: [80] }
-  web: { image: nginx:1, after: [jobs.storage] }
+  app: { placement: public, image: nginx:1, ports: [80] }
+  web: { placement: public, image: nginx:1, after: [jobs.storage] }
 ";
 
 #[tokio::test]
@@ -181,7 +182,11 @@ async fn a_job_that_exits_with_1_stops_the_run_and_runs_again_in_the_next() {
     exits(0);
     local.ready("works", WORKS).await;
     // `storage` runs again on a new revision of `app`; `migrations` is done.
-    let newer = WORKS.replacen("app: { image: nginx:1", "app: { image: nginx:2", 1);
+    let newer = WORKS.replacen(
+        "app: { placement: public, image: nginx:1",
+        "app: { placement: public, image: nginx:2",
+        1,
+    );
     let since = local.calls_so_far();
     local.ready("works", &newer).await;
     let runs = local.writes(since).into_iter().filter(|call| call == "ecs:RunTask").count();
@@ -246,8 +251,8 @@ name: change
 network: {{ nat: none, zones: 1 }}
 secrets: {{ one: {{ generate: {{}}, recovery: 0d }}, two: {{ generate: {{}}, recovery: 0d }} }}
 services:
-  changed: {{ image: '{image}', environment: {{ KEY: '${{secrets.{key}}}' }} }}
-  other: {{ image: nginx:1 }}
+  changed: {{ placement: public, image: '{image}', environment: {{ KEY: '${{secrets.{key}}}' }} }}
+  other: {{ placement: public, image: nginx:1 }}
 "
         )
     };
@@ -507,8 +512,10 @@ async fn no_secrets_value_is_written_down_anywhere() {
 #[tokio::test]
 async fn what_a_spec_no_longer_mentions_goes_at_the_end_of_the_run() {
     let local = Local::take().await;
-    let both =
-        small("drop", "").replace("  app:", "  old: { image: nginx:1, logs: { group: /drop/old } }\n  app:");
+    let both = small("drop", "").replace(
+        "  app:",
+        "  old: { placement: public, image: nginx:1, logs: { group: /drop/old } }\n  app:",
+    );
     local.ready("drop", &both).await;
     let planned = local.plan(&small("drop", "")).await;
     let deleted: BTreeSet<&str> = planned
@@ -533,7 +540,8 @@ async fn an_older_spec_uploaded_again_is_gone_back_to() {
     let local = Local::take().await;
     let older = small("older", "");
     let built = local.ready("older", &older).await;
-    let newer = small("older", "desired: 2").replace("  app:", "  more: { image: nginx:1 }\n  app:");
+    let newer = small("older", "desired: 2")
+        .replace("  app:", "  more: { placement: public, image: nginx:1 }\n  app:");
     local.ready("older", &newer).await;
     let status = local.ready("older", &older).await;
     assert_eq!(status.outputs, built.outputs);
@@ -553,7 +561,7 @@ async fn an_environment_is_taken_away_from_any_state_and_twice() {
 
     // From a failure, of which most was built.
     local.control("POST", "exits", Some(json!({ "family": "parts-once-job", "code": 1 })));
-    let spec = small("parts", "") + "jobs: { once: { image: nginx:1, after: [app] } }\n";
+    let spec = small("parts", "") + "jobs: { once: { placement: public, image: nginx:1, after: [app] } }\n";
     assert_eq!(local.apply("parts", &spec).await.state, EnvironmentState::Failed);
     local.destroy("parts").await;
     local.same(&before);
@@ -579,7 +587,7 @@ async fn an_environment_is_taken_away_from_any_state_and_twice() {
 #[tokio::test]
 async fn two_hundred_services_take_less_than_a_fifth_of_what_a_run_may_take() {
     let local = Local::take().await;
-    let service = |number| format!("  service-{number:03}: {{ image: nginx:1 }}");
+    let service = |number| format!("  service-{number:03}: {{ placement: public, image: nginx:1 }}");
     let services = (0..200).map(service).collect::<Vec<_>>().join("\n");
     let spec = format!(
         "apiVersion: plinth/v1\nname: many\nnetwork: {{ nat: none, zones: 1 }}\nservices:\n{services}\n"
@@ -654,7 +662,7 @@ apiVersion: plinth/v1
 name: early
 network: { nat: none, zones: 1 }
 functions: { index: { package: reportportal-index, environment: { TRAEFIK_SERVICES_URL: 'http://x:1' } } }
-jobs: { once: { image: nginx:1 } }
+jobs: { once: { placement: public, image: nginx:1 } }
 ";
     local.control("POST", "scale", Some(json!({ "scale": 1.0 })));
     let waits = waits(&local, "early", spec, None).await;

@@ -15,7 +15,7 @@ apiVersion: plinth/v1
 name: {name}
 network: {{ nat: none, zones: 1 }}
 services:
-  app: {{ image: '{image}', {more} }}
+  app: {{ placement: public, image: '{image}', {more} }}
 "
     )
 }
@@ -122,7 +122,7 @@ async fn an_older_file_is_ready_after_a_job_that_failed() {
     let local = Local::take().await;
     let spec = |image: &str| {
         format!(
-            "{}jobs: {{ once: {{ image: '{image}' }} }}\n",
+            "{}jobs: {{ once: {{ placement: public, image: '{image}' }} }}\n",
             service("tried", "nginx:1", "after: [jobs.once]")
         )
     };
@@ -170,7 +170,7 @@ async fn an_older_file_is_ready_after_a_replacement_that_came_half_way() {
 async fn what_ci_deployed_is_taken_back_or_kept_as_the_spec_says_and_never_in_the_way() {
     let local = Local::take().await;
     let before = local.inventory();
-    let job = "jobs: { once: { image: 'migrate:1' } }\n";
+    let job = "jobs: { once: { placement: public, image: 'migrate:1' } }\n";
     let spec = service("pushed", "nginx:1", "") + job;
     local.ready("pushed", &spec).await;
 
@@ -315,8 +315,8 @@ network: { nat: none, zones: 1 }
 secrets: { first: { recovery: 0d }, second: { recovery: 0d } }
 repositories: { app: { forceDelete: true } }
 services:
-  app: { image: '${repositories.app}:1', environment: { KEY: '${secrets.first}' } }
-  later: { image: '${repositories.app}:2', environment: { KEY: '${secrets.second}' }, after: [app] }
+  app: { placement: public, image: '${repositories.app}:1', environment: { KEY: '${secrets.first}' } }
+  later: { placement: public, image: '${repositories.app}:2', environment: { KEY: '${secrets.second}' }, after: [app] }
 ";
     let version = local.upload("asked", spec).await;
     let status = local.status("asked", |status| status.state == EnvironmentState::Waiting).await;
@@ -332,7 +332,7 @@ services:
 async fn a_secret_that_got_another_value_restarts_the_tasks_that_read_it_once() {
     let local = Local::take().await;
     let spec = service("renewed", "nginx:1", "environment: { KEY: '${secrets.key}' }")
-        + "  other: { image: nginx:1 }\nsecrets: { key: { recovery: 0d } }\n";
+        + "  other: { placement: public, image: nginx:1 }\nsecrets: { key: { recovery: 0d } }\n";
     let version = local.upload("renewed", &spec).await;
     assert_eq!(local.settled("renewed", &version).await.state, EnvironmentState::Ready);
     assert_eq!(local.plan(&spec).await, []);

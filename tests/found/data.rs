@@ -136,7 +136,7 @@ secrets: { login: { generate: { username: app }, recovery: 0d } }
     local.ready("midway", plain).await;
     let failing = format!(
         "{plain}databases: {{ main: {{ {ENGINE}, finalSnapshot: false }} }}\n\
-         jobs: {{ migrate: {{ image: nginx:1, environment: {{ HOST: '${{databases.main.host}}' }} }} }}\n"
+         jobs: {{ migrate: {{ placement: public, image: nginx:1, environment: {{ HOST: '${{databases.main.host}}' }} }} }}\n"
     );
     let exits = serde_json::json!({ "family": "midway-migrate-job", "code": 1 });
     local.control("POST", "exits", Some(exits));
@@ -163,9 +163,10 @@ services: {{ {services} }}
 "
         )
     };
-    let both = spec("app: { image: nginx:1 }, other: { image: nginx:1 }");
+    let both =
+        spec("app: { placement: public, image: nginx:1 }, other: { placement: public, image: nginx:1 }");
     local.ready("tells", &both).await;
-    let status = local.ready("tells", &spec("app: { image: nginx:1 }")).await;
+    let status = local.ready("tells", &spec("app: { placement: public, image: nginx:1 }")).await;
     let left: Vec<_> = status.left.iter().map(|left| (left.kind, left.name.as_str(), left.days)).collect();
     assert_eq!(left, [(LeftKind::Logs, "/plinth/tells/other", Some(7))]);
     assert_eq!(dropped(&local), ["/plinth/tells/other"]);
@@ -180,12 +181,13 @@ services: {{ {services} }}
     local.same(&before);
 }
 
-/// The names of the log groups that nothing writes to any more.
+/// The names of the environment's log groups that nothing writes to any more.
 fn dropped(local: &Local) -> Vec<String> {
     let inventory = local.inventory();
     let records = inventory.as_array().into_iter().flatten();
-    let dropped = records.filter(|record| record["kind"] == "log-group" && tests::is_dropped(record));
-    dropped.map(|record| record["name"].as_str().unwrap_or_default().to_owned()).collect()
+    let groups = records.filter(|record| record["kind"] == "log-group" && tests::is_dropped(record));
+    let names = groups.filter_map(|record| record["name"].as_str());
+    names.filter(|name| name.starts_with("/plinth/tells/")).map(str::to_owned).collect()
 }
 
 /// What the `plinth` command says when this is its standard input.
@@ -253,7 +255,7 @@ secrets:
   url: { compose: 'x://${secrets.login.password}', recovery: 0d }
   token: { recovery: 0d }
 jobs:
-  seed: { image: nginx:1, when: manual, environment: { TOKEN: '${secrets.token.key}' } }
+  seed: { placement: public, image: nginx:1, when: manual, environment: { TOKEN: '${secrets.token.key}' } }
 ";
     local.ready("hands", spec).await;
     let generated = value(&local, "hands-login").await;
@@ -291,7 +293,7 @@ async fn a_teardown_lists_what_goes_and_what_stays_and_takes_nothing_if_somethin
     let spec = |force: &str| {
         keeps(
             "looks",
-            "services: { app: { image: nginx:1 } }",
+            "services: { app: { placement: public, image: nginx:1 } }",
             [
                 &format!("main: {{ {ENGINE} }}"),
                 &format!("store: {{ versioned: true{force} }}"),

@@ -14,7 +14,7 @@ apiVersion: plinth/v1
 name: {name}
 network: {{ nat: none, zones: 1 }}
 services:
-  app: {{ image: nginx:1, {rest} }}
+  app: {{ placement: public, image: nginx:1, {rest} }}
 "
     )
 }

@@ -18,7 +18,7 @@ loadBalancers:
     type: application
     scheme: internet-facing
     listeners: {{ main: {{ port: 80, default: '${{services.{service}}}'{rest} }} }}
-services: {{ {service}: {{ image: nginx:1, ports: [{port}] }} }}
+services: {{ {service}: {{ placement: public, image: nginx:1, ports: [{port}] }} }}
 "
     )
 }
@@ -155,7 +155,7 @@ async fn a_new_rule_takes_no_request_before_its_service_runs() {
     let local = Local::take().await;
     let first = behind("rules", "app", 80, "");
     local.ready("rules", &first).await;
-    let service = "services: { api: { image: nginx:1, ports: [81] }, app:";
+    let service = "services: { api: { placement: public, image: nginx:1, ports: [81] }, app:";
     let rule = ", rules: { api: { paths: [/api/*], to: '${services.api}' } }";
     let second = behind("rules", "app", 80, rule).replace("services: { app:", service);
     let since = local.calls_so_far();
@@ -212,7 +212,7 @@ name: links
 network: {{ nat: none }}
 loadBalancers:
   {balancer}: {{ type: network, scheme: internal, listeners: {{ main: {{ port: 80, default: '${{services.app}}' }} }} }}
-services: {{ app: {{ image: nginx:1, ports: [{port}] }} }}
+services: {{ app: {{ placement: public, image: nginx:1, ports: [{port}] }} }}
 apis: {{ qa: {{ link: '${{loadBalancers.{balancer}}}', routes: {{ GET /: {{}}, GET /{route}: {{}} }} }} }}
 "
         )

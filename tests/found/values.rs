@@ -36,6 +36,7 @@ network: {{ nat: none, zones: 1 }}
 tags: {{ Release: 1.10, Cost: 0123 }}
 services:
   app:
+    placement: public
     image: nginx:1.10
     command: [{}]
     environment: {{ {fields} }}
@@ -210,6 +211,7 @@ services: { s: { image: 'x:1', ports: [80] } }",
         ("services: { s: { image: 'x:1', health: { path: / } } }", "no load balancer sends to this service"),
         ("services: { s: { image: 'x:1', desired: 2, scale: { max: 3, cpu: 60 } } }", "follows `scale`"),
         (&format!("{closed}\nservices: {{ s: {{ image: 'x:1' }} }}"), "no way to docker.io"),
+        ("network: { nat: none }\njobs: { j: { image: 'ghcr.io/a/x:1' } }", "no way to ghcr.io"),
         (
             &format!(
                 "{closed}\nrepositories: {{ r: {{}} }}\nservices: {{ s: {{ image: '${{repositories.r}}:1' }} }}"

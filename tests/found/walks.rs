@@ -65,8 +65,9 @@ impl Shape {
         let rule = self.rule.map_or_else(String::new, |path| {
             format!(", rules: {{ side: {{ paths: [{path}], to: '${{services.side}}' }} }}")
         });
-        let job =
-            self.job.map_or_else(String::new, |job| format!("jobs: {{ once: {{ image: nginx:{job} }} }}\n"));
+        let job = self.job.map_or_else(String::new, |job| {
+            format!("jobs: {{ once: {{ placement: public, image: nginx:{job} }} }}\n")
+        });
         format!(
             "
 apiVersion: plinth/v1
@@ -83,11 +84,12 @@ loadBalancers:
 apis: {{ qa: {{ link: '${{loadBalancers.{link}}}', routes: {{ GET /: {{}} }} }} }}
 services:
   {service}:
+    placement: public
     image: nginx:{image}
     desired: {desired}
     ports: [{port}]
     environment: {{ KEY: '${{secrets.{secret}}}' }}
-  side: {{ image: nginx:1, ports: [80] }}
+  side: {{ placement: public, image: nginx:1, ports: [80] }}
 {job}"
         )
     }

@@ -1,5 +1,5 @@
-//! Whether tasks on Fargate reach what they are started from through the endpoints of their network: the registry of
-//! their image, their log, their secrets. Who names endpoints and wants no NAT means them to be enough.
+//! Whether tasks on Fargate in a network without NAT reach what they are started from: the registry of their image,
+//! their log, their secrets.
 
 use super::{Check, image, task};
 use crate::{Image, Nat, Placement, Section, Text};
@@ -10,9 +10,7 @@ const ENDPOINTS: [&str; 4] = ["ecr.api", "ecr.dkr", "s3", "logs"];
 
 pub(super) fn check(check: &mut Check<'_>) {
     let spec = check.spec;
-    let closed = |network: &&crate::Network| {
-        network.vpc.is_none() && network.nat == Nat::None && !network.endpoints.is_empty()
-    };
+    let closed = |network: &&crate::Network| network.vpc.is_none() && network.nat == Nat::None;
     let Some(network) = spec.network.as_ref().filter(closed) else { return };
     if task::on_instances(check) {
         return;

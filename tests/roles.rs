@@ -97,8 +97,6 @@ fn unseen(function: &str, sid: &str) -> bool {
         NEWER => !waits.contains(&function),
         // Nothing is asked of people in this life.
         "Ask"
-        // What every function on Lambda may do lets it create log groups; for their tags nobody is asked here.
-        | "CreateLogGroups"
         // One certificate a listener, and here parameter groups and snapshots need no leave of their own.
         | "ShareListeners"
         | "BesideDatabases"

@@ -7,13 +7,13 @@ from ministack.core import lambda_runtime
 
 from . import (acm, apigateway, applicationautoscaling, autoscaling, bridge, calls, cloudformation,
                conditions, container_instances, control, ec2, ecr, ecs, efs, elbv2, eventbridge, iam,
-               lambda_functions, lifecycle, rds, route53, s3, scheduler, secretsmanager, servicediscovery,
+               lambda_functions, lifecycle, logs, rds, route53, s3, scheduler, secretsmanager, servicediscovery,
                stepfunctions, watch)
 
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]
 
 MENDS = (bridge, acm, apigateway, applicationautoscaling, cloudformation, ec2, ecr, ecs, container_instances,
-         autoscaling, efs, elbv2, eventbridge, iam, lambda_functions, rds, route53, s3, scheduler,
+         autoscaling, efs, elbv2, eventbridge, iam, lambda_functions, logs, rds, route53, s3, scheduler,
          secretsmanager, servicediscovery, stepfunctions, conditions, watch, calls)
 
 

@@ -116,12 +116,16 @@ def _activate(balancer: FakeLoadBalancer) -> None:
 
 
 def _delete(plain: Callable) -> Callable:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteLoadBalancer.html"""
     def delete(self, arn: str) -> None:
+        balancer = self.load_balancers.get(arn)
+        if balancer and balancer.attrs.get("deletion_protection.enabled") == "true":
+            raise ELBClientError("OperationNotPermitted", f"Load balancer '{arn}' cannot be deleted because "
+                                 "deletion protection is enabled")
         if apigateway.links_to(arn):
             raise ELBClientError(
                 "ResourceInUse", f"Load balancer '{arn}' cannot be deleted because it is currently "
                 "associated with another service")
-        balancer = self.load_balancers.get(arn)
         plain(self, arn)
         for interface in balancer.interfaces if balancer else []:
             self.ec2_backend.delete_network_interface(interface)

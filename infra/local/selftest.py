@@ -468,6 +468,17 @@ def session(name: str, statements: list[dict], tags: dict[str, str], boundary: d
 
 
 @check
+def who_makes_a_log_group_with_tags_may_tag_it() -> None:
+    create = {"Effect": "Allow", "Action": "logs:CreateLogGroup", "Resource": "*"}
+    tag = {**create, "Action": "logs:TagResource", "Condition": {"StringEquals": {"aws:RequestTag/team": "red"}}}
+    untagging, tagging = session("untagging", [create], {})("logs"), session("tagging", [create, tag], {})("logs")
+    untagging.create_log_group(logGroupName="/untagged")
+    refused("AccessDeniedException", untagging.create_log_group, logGroupName="/tagged", tags={"team": "red"})
+    refused("AccessDeniedException", tagging.create_log_group, logGroupName="/tagged", tags={"team": "blue"})
+    tagging.create_log_group(logGroupName="/tagged", tags={"team": "red"})
+
+
+@check
 def policies_know_variables_and_the_tags_of_what_a_call_is_about() -> None:
     secrets, ecs = server.client("secretsmanager"), server.client("ecs")
     for team in ("red", "blue"):
@@ -1408,6 +1419,10 @@ def balancers_are_refused_and_repeated_as_on_aws() -> None:
     link = api.create_vpc_link(name="balanced", targetArns=[arn])["id"]
     refused("ResourceInUse", place.elb.delete_load_balancer, LoadBalancerArn=arn)
     api.delete_vpc_link(vpcLinkId=link)
+    protect = {"Key": "deletion_protection.enabled", "Value": "true"}
+    place.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[protect])
+    refused("OperationNotPermitted", place.elb.delete_load_balancer, LoadBalancerArn=arn)
+    place.elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{**protect, "Value": "false"}])
     place.elb.delete_load_balancer(LoadBalancerArn=arn)
     place.ec2.delete_subnet(SubnetId=place.subnet)
 

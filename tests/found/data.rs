@@ -303,7 +303,11 @@ async fn a_teardown_lists_what_goes_and_what_stays_and_takes_nothing_if_somethin
             ],
         )
     };
-    local.ready("looks", &spec("")).await;
+    let built = local.ready("looks", &spec("")).await;
+    let ec2 = aws_sdk_ec2::Client::new(&local.aws);
+    let group = ec2.create_security_group().group_name("by-hand").description("Made by hand");
+    let group = group.vpc_id(built.outputs.network.expect("a network").vpc).send().await;
+    let by_hand = group.expect("a group").group_id.expect("an id");
     // An older version, which a listing of objects doesn't show.
     let bucket = "looks-store-000000000000-us-east-1";
     let put = local.s3().put_object().bucket(bucket).key("old").body(ByteStream::from_static(b"data"));
@@ -319,7 +323,9 @@ async fn a_teardown_lists_what_goes_and_what_stays_and_takes_nothing_if_somethin
     for address in ["buckets.store", "repositories.app"] {
         assert!(told.contains(&format!("set `forceDelete: true` at {address}")), "{told}");
     }
+    assert!(told.contains(&format!("security group {by_hand} (by-hand) is in VPC")), "{told}");
     assert_eq!(local.writes(since), Vec::<String>::new());
+    ec2.delete_security_group().group_id(by_hand).send().await.expect("a deletion");
 
     local.ready("looks", &spec(", forceDelete: true")).await;
     let since = local.calls_so_far();

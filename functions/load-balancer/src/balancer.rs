@@ -325,6 +325,28 @@ async fn set_groups(elb: &Client, balancer: &LoadBalancer, own: &Own, group: &st
     Ok(())
 }
 
+/// Why a balancer can't be deleted, if somebody has protected it from that.
+pub(crate) async fn protected(elb: &Client, found: &Found) -> Result<Option<String>> {
+    let name = found.aws.load_balancer_name().unwrap_or_default();
+    let arn = found.aws.load_balancer_arn().unwrap_or_default();
+    let described = elb.describe_load_balancer_attributes().load_balancer_arn(arn).send().await;
+    let described = described.unless_absent(&["LoadBalancerNotFound"], || {
+        format!("reading the attributes of load balancer ({name})")
+    })?;
+    let attributes = described.and_then(|answer| answer.attributes).unwrap_or_default();
+    let protected = attributes
+        .iter()
+        .any(|found| (found.key(), found.value()) == (Some("deletion_protection.enabled"), Some("true")));
+    Ok(protected.then(|| {
+        format!(
+            "{}: load balancer ({name}) has deletion protection, which somebody has turned on by hand: turn it off with \
+             `aws elbv2 modify-load-balancer-attributes --load-balancer-arn {arn} --attributes \
+             Key=deletion_protection.enabled,Value=false`",
+            found.tags[step::ADDRESS]
+        )
+    }))
+}
+
 /// A balancer that a VPC link still uses stays until the link is gone. AWS takes a second deletion.
 pub(crate) async fn delete(elb: &Client, found: &Found) -> Result<()> {
     let name = found.aws.load_balancer_name().unwrap_or_default();

@@ -239,7 +239,7 @@ fn receiver<'a>(spec: &'a Spec, address: &'a str) -> Option<(&'a str, &'a Servic
 }
 
 async fn plan(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
-    let mut changes = delete_dropped(elb, ec2, context).await?;
+    let (mut changes, refused) = delete_dropped(elb, ec2, context).await?;
     let mut outputs = BTreeMap::new();
     for wanted in wanted(context)? {
         let found = match &wanted.own {
@@ -255,7 +255,7 @@ async fn plan(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
         let (arn, host) = found.map(|found| (found.load_balancer_arn, found.dns_name)).unzip();
         outputs.insert(wanted.key.clone(), output(arn.flatten(), host.flatten(), targets));
     }
-    Answer::new(outputs, changes)
+    Ok(Answer::new(outputs, changes)?.refusing(refused))
 }
 
 /// What is to change of a balancer of ours and its group, and the balancer if it is there.
@@ -302,7 +302,7 @@ fn output(
 }
 
 async fn prune(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Answer> {
-    let changes = delete_dropped(elb, ec2, context).await?;
+    let (changes, _) = delete_dropped(elb, ec2, context).await?;
     // Of an environment that goes no network is known, and nothing stays open.
     if context.outputs.network.is_some() {
         for wanted in wanted(context)? {
@@ -349,8 +349,9 @@ fn kept(context: &Context) -> Kept {
     }
 }
 
-/// Deletes what is ours and the spec doesn't mention, in the order AWS allows; in a plan only names it.
-async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Vec<Change>> {
+/// Deletes what is ours and the spec doesn't mention, in the order AWS allows; in a plan only names it, and says what
+/// keeps it from going.
+async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<(Vec<Change>, Vec<String>)> {
     let kept = kept(context);
     let going = context.operation == Operation::Prune;
     let mut changes = Vec::new();
@@ -388,8 +389,10 @@ async fn delete_dropped(elb: &Elb, ec2: &Ec2, context: &Context) -> Result<Vec<C
             security_group::delete(ec2, context, group.group_id().unwrap_or_default(), &address).await
         };
         side_by_side(groups.iter().map(group)).await?;
+        return Ok((changes, Vec::new()));
     }
-    Ok(changes)
+    let protected = side_by_side(balancers.iter().map(|found| balancer::protected(elb, found))).await?;
+    Ok((changes, protected.into_iter().flatten().collect()))
 }
 
 /// Our balancers whose address isn't wanted, and those that another took the place of, or in a plan will.

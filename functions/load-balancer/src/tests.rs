@@ -15,6 +15,7 @@ use aws_sdk_elasticloadbalancingv2::{
         create_target_group::CreateTargetGroupOutput,
         delete_load_balancer::{DeleteLoadBalancerError, DeleteLoadBalancerOutput},
         delete_target_group::DeleteTargetGroupOutput,
+        describe_load_balancer_attributes::DescribeLoadBalancerAttributesOutput,
         describe_load_balancers::{DescribeLoadBalancersError, DescribeLoadBalancersOutput},
         describe_tags::DescribeTagsOutput,
         describe_target_groups::{DescribeTargetGroupsError, DescribeTargetGroupsOutput},
@@ -23,8 +24,8 @@ use aws_sdk_elasticloadbalancingv2::{
         set_subnets::SetSubnetsOutput,
     },
     types::{
-        AvailabilityZone, LoadBalancer, LoadBalancerSchemeEnum, LoadBalancerTypeEnum, Matcher, ProtocolEnum,
-        TagDescription, TargetGroup, TargetTypeEnum,
+        AvailabilityZone, LoadBalancer, LoadBalancerAttribute, LoadBalancerSchemeEnum, LoadBalancerTypeEnum,
+        Matcher, ProtocolEnum, TagDescription, TargetGroup, TargetTypeEnum,
     },
 };
 use aws_smithy_mocks::{Rule as Mocked, RuleMode, mock, mock_client};
@@ -98,6 +99,15 @@ fn described(balancer: LoadBalancer, group: TargetGroup) -> [Mocked; 3] {
             .then_output(move || DescribeTargetGroupsOutput::builder().target_groups(group.clone()).build()),
         tags(),
     ]
+}
+
+/// Whether balancers are protected from being deleted.
+fn protected(protected: bool) -> Mocked {
+    let attribute = LoadBalancerAttribute::builder().key("deletion_protection.enabled");
+    let attribute = attribute.value(protected.to_string()).build();
+    mock!(Elb::describe_load_balancer_attributes).then_output(move || {
+        DescribeLoadBalancerAttributesOutput::builder().attributes(attribute.clone()).build()
+    })
 }
 
 /// Every balancer and target group that is asked for carries our tags.
@@ -351,7 +361,8 @@ async fn a_balancer_of_another_scheme_is_replaced_the_new_one_before_the_old() {
     let group = mock!(Elb::create_target_group)
         .then_output(|| CreateTargetGroupOutput::builder().target_groups(target_group().build()).build());
     let [own, ours] = rules(own_rules());
-    let elb = elb(&[&known, &absent, &listed(Vec::new()), &no_group, &tags(), &create, &unfiltered, &group]);
+    let (listed, tags, free) = (listed(Vec::new()), tags(), protected(false));
+    let elb = elb(&[&known, &absent, &listed, &no_group, &tags, &free, &create, &unfiltered, &group]);
     let ec2 = ec2(&[&groups(true), &own, &ours]);
     let planned = target_less(plan(&elb, &ec2, &context(Operation::Plan)).await);
     let created = Change::create(ADDRESS).with("name", instead());
@@ -432,7 +443,7 @@ async fn a_balancer_goes_with_its_target_groups_once_another_stands_in_its_place
 async fn a_name_that_a_balancer_of_another_scheme_holds_is_refused_with_the_remedy() {
     let [balancers, targets, tags] = described(public(), target_group().build());
     let [own, ours] = rules(own_rules());
-    let elb = elb(&[&balancers, &targets, &tags]);
+    let elb = elb(&[&balancers, &targets, &tags, &protected(false)]);
     let mut context = context(Operation::Plan);
     context.spec.load_balancers.get_mut("inner").expect("a balancer").name = Some("demo-inner".to_owned());
     let error = plan(&elb, &ec2(&[&groups(true), &own, &ours]), &context).await.unwrap_err();
@@ -463,7 +474,7 @@ async fn what_was_dropped_is_planned_and_deleted_the_rule_first() {
     let target = mock!(Elb::delete_target_group).then_output(|| DeleteTargetGroupOutput::builder().build());
     let group =
         mock!(Ec2::delete_security_group).then_output(|| DeleteSecurityGroupOutput::builder().build());
-    let elb = elb(&[&balancers, &targets, &tags, &balancer, &target]);
+    let elb = elb(&[&balancers, &targets, &tags, &protected(false), &balancer, &target]);
     let ec2 = ec2(&[&groups(true), &ours, &close, &group]);
     let planned = plan(&elb, &ec2, &dropped(Operation::Plan)).await.expect("an answer");
     assert_eq!((planned.changes.len(), balancer.num_calls()), (3, 0));
@@ -472,6 +483,21 @@ async fn what_was_dropped_is_planned_and_deleted_the_rule_first() {
         (close.num_calls(), balancer.num_calls(), target.num_calls(), group.num_calls()),
         (1, 1, 1, 1)
     );
+}
+
+#[tokio::test]
+async fn a_balancer_that_somebody_has_protected_is_told_before_anything_is_deleted() {
+    let [balancers, targets, tags] = described(balancer().build(), target_group().build());
+    let [_, ours] = rules(vec![]);
+    let elb = elb(&[&balancers, &targets, &tags, &protected(true)]);
+    let planned =
+        plan(&elb, &ec2(&[&groups(true), &ours]), &dropped(Operation::Plan)).await.expect("an answer");
+    let [told] = planned.refused.as_slice() else { panic!("{:?}", planned.refused) };
+    assert!(
+        told.starts_with("loadBalancers.inner: load balancer (demo-inner) has deletion protection"),
+        "{told}"
+    );
+    assert!(told.contains("--load-balancer-arn arn:inner"), "{told}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod gateway;
 mod group;
 mod ours;
 mod route;
+mod strangers;
 mod subnet;
 #[cfg(test)]
 mod tests;
@@ -109,8 +110,8 @@ async fn plan(ec2: &Client, context: &Context) -> Result<Answer> {
     if context.outputs.network.is_some() {
         return Ok(Answer::default());
     }
-    let mut changes = delete_dropped(ec2, context).await?;
-    let Some(network) = &context.spec.network else { return Ok(Answer::changed(changes)) };
+    let (mut changes, refused) = delete_dropped(ec2, context).await?;
+    let Some(network) = &context.spec.network else { return Ok(Answer::changed(changes).refusing(refused)) };
     let found = ours::look(ec2, context).await?;
     let ground = match &network.vpc {
         Some(id) => adopted::find(ec2, context, network, id).await?,
@@ -174,7 +175,8 @@ fn output(ground: Ground, group: String) -> NetworkOutput {
 
 async fn prune(ec2: &Client, context: &Context) -> Result<Answer> {
     close(ec2, context).await?;
-    Ok(Answer::changed(delete_dropped(ec2, context).await?))
+    let (changes, _) = delete_dropped(ec2, context).await?;
+    Ok(Answer::changed(changes))
 }
 
 /// Closes the ports that nothing needs any more. Of an environment that goes nothing stays open anyway.
@@ -190,8 +192,9 @@ async fn close(ec2: &Client, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Deletes what is ours and the spec doesn't mention, in the order AWS allows; in a plan only names it.
-async fn delete_dropped(ec2: &Client, context: &Context) -> Result<Vec<Change>> {
+/// Deletes what is ours and the spec doesn't mention, in the order AWS allows; in a plan only names it, and says what
+/// keeps it from going.
+async fn delete_dropped(ec2: &Client, context: &Context) -> Result<(Vec<Change>, Vec<String>)> {
     let mut wanted = kept(context);
     let found = ours::look(ec2, context).await?;
     let mut changes = Vec::new();
@@ -209,11 +212,14 @@ async fn delete_dropped(ec2: &Client, context: &Context) -> Result<Vec<Change>> 
         groups: ours::dropped(found.groups, &wanted),
         endpoints: ours::dropped(found.endpoints, &wanted),
     };
+    let mut refused = Vec::new();
     if context.operation == Operation::Prune {
         delete(ec2, context, &dropped).await?;
+    } else {
+        refused = strangers::refusals(ec2, context, &dropped.vpcs).await?;
     }
     changes.extend(named(&dropped));
-    Ok(changes)
+    Ok((changes, refused))
 }
 
 /// What a protected database, file system or zone stands in, and the group that its own group lets in: they

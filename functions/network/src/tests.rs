@@ -8,6 +8,7 @@ use aws_sdk_ec2::{
         delete_nat_gateway::DeleteNatGatewayOutput,
         describe_addresses::DescribeAddressesOutput,
         describe_availability_zones::DescribeAvailabilityZonesOutput,
+        describe_instances::DescribeInstancesOutput,
         describe_internet_gateways::DescribeInternetGatewaysOutput,
         describe_nat_gateways::DescribeNatGatewaysOutput,
         describe_route_tables::DescribeRouteTablesOutput,
@@ -22,10 +23,10 @@ use aws_sdk_ec2::{
         revoke_security_group_ingress::RevokeSecurityGroupIngressOutput,
     },
     types::{
-        Address, AttributeBooleanValue, AvailabilityZone, InternetGateway, InternetGatewayAttachment,
-        NatGateway, NatGatewayState, ReferencedSecurityGroup, Route, RouteState, RouteTable,
-        RouteTableAssociation, SecurityGroup, SecurityGroupIdentifier, SecurityGroupRule, State, Subnet, Tag,
-        Vpc, VpcEndpoint,
+        Address, AttributeBooleanValue, AvailabilityZone, Instance, InternetGateway,
+        InternetGatewayAttachment, NatGateway, NatGatewayState, ReferencedSecurityGroup, Reservation, Route,
+        RouteState, RouteTable, RouteTableAssociation, SecurityGroup, SecurityGroupIdentifier,
+        SecurityGroupRule, State, Subnet, Tag, Vpc, VpcEndpoint,
     },
 };
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -73,6 +74,7 @@ struct World {
     groups: Vec<SecurityGroup>,
     rules: Vec<SecurityGroupRule>,
     endpoints: Vec<VpcEndpoint>,
+    instances: Vec<Instance>,
 }
 
 impl World {
@@ -129,6 +131,7 @@ impl World {
                     .build(),
                 logs_endpoint("available"),
             ],
+            instances: Vec::new(),
         }
     }
 
@@ -171,6 +174,10 @@ impl World {
             }),
             mock!(Client::describe_security_groups).then_output(move || {
                 DescribeSecurityGroupsOutput::builder().set_security_groups(Some(self.groups.clone())).build()
+            }),
+            mock!(Client::describe_instances).then_output(move || {
+                let standing = Reservation::builder().set_instances(Some(self.instances.clone())).build();
+                DescribeInstancesOutput::builder().reservations(standing).build()
             }),
             mock!(Client::describe_security_group_rules).then_compute_output(move |request| {
                 let group = request.filters()[0].values()[0].clone();
@@ -500,6 +507,20 @@ async fn everything_dropped_is_planned_and_a_deletion_waits_for_its_nat_gateways
     world.nats = vec![nat(NatGatewayState::Deleting)];
     let error = prune(&client(world, &[]), &dropped(Operation::Prune)).await.unwrap_err();
     assert_eq!(error.to_string(), "NAT gateway (nat-1) is deleting, which takes about a minute");
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_put_into_a_vpc_that_goes_is_told_before_anything_is_deleted() {
+    let mut world = World::standing();
+    let name = Tag::builder().key("Name").value("bastion").build();
+    world.instances = vec![Instance::builder().instance_id("i-1").tags(name).build()];
+    world.groups.push(SecurityGroup::builder().group_id("sg-7").group_name("by-hand").build());
+    world.groups.push(SecurityGroup::builder().group_id("sg-8").group_name("default").build());
+    let planned = plan(&client(world, &[]), &dropped(Operation::Plan)).await.expect("an answer");
+    let told = |what: &str| format!("network.vpc: {what} is in VPC vpc-1, and isn't Plinth's: ");
+    let begin = [told("instance i-1 (bastion)"), told("security group sg-7 (by-hand)")];
+    assert_eq!(planned.refused.len(), begin.len(), "{:?}", planned.refused);
+    assert!(planned.refused.iter().zip(&begin).all(|(told, begin)| told.starts_with(begin)), "{begin:?}");
 }
 
 #[tokio::test]

@@ -5,12 +5,15 @@ services come under the same enforcement.
 """
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import ministack.app as ministack
 from ministack.core.responses import get_account_id
+from moto import backends
+from moto.core import responses
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 from werkzeug.wrappers import Response as WerkzeugResponse
@@ -56,9 +59,17 @@ class Request:
 
 
 def install() -> None:
+    _remember()
     for service in SERVICES:
         ministack.SERVICE_HANDLERS[service] = _handler(service)
     threading.Thread(target=_warm, daemon=True).start()
+
+
+def _remember() -> None:
+    """moto looks through its own folders and classes for each request, and always finds the same."""
+    folders, methods = tuple(backends.list_of_moto_modules()), functools.cache(responses.method_names_from_class)
+    backends.list_of_moto_modules = lambda: folders
+    responses.method_names_from_class = methods
 
 
 def _handler(service: str) -> Callable:

@@ -1,11 +1,13 @@
 """Lambda: what a function's code and role must be, changes that take time, and policies that are empty."""
 
 import json
+import queue
+import socketserver
 import time
 from urllib.parse import unquote
 
 import ministack.app as ministack
-from ministack.core import iam_actions, iam_evaluator
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import error_response_json, get_account_id, get_region
 from ministack.core.router import extract_access_key_id
 from ministack.services import ecr, s3
@@ -22,6 +24,9 @@ SERVICE = "lambda.amazonaws.com"
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
 NETWORK = ("ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs")
 
+# How often a thread that waits looks whether it must go, seconds.
+PATIENCE = 0.5
+
 
 class Refused(Exception):
     """An answer instead of the one that was asked for."""
@@ -32,6 +37,7 @@ class Refused(Exception):
 
 
 def install() -> None:
+    _wait_patiently()
     plain = ministack.SERVICE_HANDLERS["lambda"]
 
     async def handle(method: str, path: str, headers: dict, body: bytes, query: dict) -> Answer:
@@ -50,6 +56,20 @@ def install() -> None:
         return answer
 
     ministack.SERVICE_HANDLERS["lambda"] = handle
+
+
+def _wait_patiently() -> None:
+    """Two threads of each process that waits for its next event look ten times a second whether it came or the
+    process goes; the event itself wakes the one at once. With sixty processes that keeps a processor busy."""
+    build, serve = lambda_runtime.ProvidedWorker._build_handler_class, socketserver.BaseServer.serve_forever
+
+    def build_handler(worker: lambda_runtime.ProvidedWorker, generation: int, pending: queue.Queue) -> type:
+        get = pending.get
+        pending.get = lambda timeout: get(timeout=PATIENCE)
+        return build(worker, generation, pending)
+
+    lambda_runtime.ProvidedWorker._build_handler_class = build_handler
+    socketserver.BaseServer.serve_forever = lambda server, poll_interval: serve(server, PATIENCE)
 
 
 def _refuse(code: str, message: str, status: int = 400) -> None:

@@ -62,7 +62,7 @@ async def serve(options: argparse.Namespace) -> None:
 
     server = uvicorn.Server(uvicorn.Config(
         app.build(options.scale, options.waits), host="127.0.0.1", port=options.port, log_level="warning",
-        http="httptools", ws="none", access_log=False, server_header=False,
+        http="httptools", ws="none", access_log=False, server_header=False, proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1))
     # The server passes a signal on when it has ended by it, which then is too late to end anything.
     for number in (signal.SIGTERM, signal.SIGINT):

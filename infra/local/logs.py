@@ -1,11 +1,13 @@
-"""CloudWatch Logs: whoever makes a log group with tags may tag it."""
+"""CloudWatch Logs: whoever makes a log group with tags may tag it, and its key can be changed."""
 
 import json
 
 import ministack.app as ministack
 from ministack.core import iam_actions, iam_evaluator
-from ministack.core.responses import get_account_id, get_region
+from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.core.router import extract_access_key_id
+from ministack.services import cloudwatch_logs as logs
+from ministack.services import kms
 
 from .bridge import Answer
 
@@ -14,9 +16,31 @@ def install() -> None:
     plain = ministack.SERVICE_HANDLERS["logs"]
 
     async def handle(method: str, path: str, headers: dict, body: bytes, query: dict) -> Answer:
-        return _denied(headers, body, query) or await plain(method, path, headers, body, query)
+        action = headers.get("x-amz-target", "").rpartition(".")[2]
+        if action in ("AssociateKmsKey", "DisassociateKmsKey"):
+            return _set_key(json.loads(body))
+        if action == "CreateLogGroup" and (denied := _denied(headers, body, query)):
+            return denied
+        return await plain(method, path, headers, body, query)
 
     ministack.SERVICE_HANDLERS["logs"] = handle
+
+
+def _set_key(given: dict) -> Answer:
+    """What was written before stays encrypted with the key of its time.
+
+    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html
+    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DisassociateKmsKey.html
+    """
+    group, key = logs._log_groups.get(given.get("logGroupName")), given.get("kmsKeyId")
+    if group is None:
+        return error_response_json("ResourceNotFoundException", "The specified log group does not exist.", 400)
+    if key and (kms._resolve_key(key) or {}).get("KeyState") != "Enabled":
+        return error_response_json(
+            "InvalidParameterException", "The specified KMS key does not exist or is not allowed to be used with "
+            f"LogGroup '{given['logGroupName']}'", 400)
+    group["kmsKeyId"] = key
+    return json_response({})
 
 
 def _denied(headers: dict, body: bytes, query: dict) -> Answer | None:
@@ -24,8 +48,6 @@ def _denied(headers: dict, body: bytes, query: dict) -> Answer | None:
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html
     """
-    if not headers.get("x-amz-target", "").endswith(".CreateLogGroup"):
-        return None
     given = json.loads(body)
     if not given.get("tags"):
         return None

@@ -479,6 +479,22 @@ def who_makes_a_log_group_with_tags_may_tag_it() -> None:
 
 
 @check
+def a_log_group_gets_another_key_or_none() -> None:
+    logs, kms = server.client("logs"), server.client("kms")
+    key = kms.create_key()["KeyMetadata"]
+    logs.create_log_group(logGroupName="/keyed")
+    def found() -> str | None:
+        return logs.describe_log_groups(logGroupNamePrefix="/keyed")["logGroups"][0].get("kmsKeyId")
+    logs.associate_kms_key(logGroupName="/keyed", kmsKeyId=key["Arn"])
+    assert found() == key["Arn"]
+    logs.disassociate_kms_key(logGroupName="/keyed")
+    assert found() is None
+    kms.schedule_key_deletion(KeyId=key["KeyId"])
+    refused("InvalidParameterException", logs.associate_kms_key, logGroupName="/keyed", kmsKeyId=key["Arn"])
+    refused("ResourceNotFoundException", logs.disassociate_kms_key, logGroupName="/nowhere")
+
+
+@check
 def policies_know_variables_and_the_tags_of_what_a_call_is_about() -> None:
     secrets, ecs = server.client("secretsmanager"), server.client("ecs")
     for team in ("red", "blue"):

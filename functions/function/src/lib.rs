@@ -264,12 +264,13 @@ async fn delete_dropped(clients: &Clients, context: &Context) -> Result<Answer> 
     let functions = context.spec.functions.iter();
     let kept: BTreeSet<String> = functions.map(|(key, function)| name(context, key, function)).collect();
     let mut others = listed(&clients.lambda).await?;
-    others.retain(|name| !kept.contains(name));
-    let passes = others.iter().map(|name| delete_if_ours(&clients.lambda, context, name));
+    others.retain(|found| !kept.contains(found.function_name().unwrap_or_default()));
+    let passes = others.iter().map(|found| delete_if_ours(&clients.lambda, context, found));
     let dropped = side_by_side(passes).await?;
     // A log group of a function that is somebody else's isn't ours.
     let foreign = others.into_iter().zip(&dropped).filter(|(_, change)| change.is_none());
-    let skipped = kept.into_iter().chain(foreign.map(|(name, _)| name)).collect();
+    let foreign = foreign.filter_map(|(found, _)| found.function_name);
+    let skipped = kept.into_iter().chain(foreign).collect();
     let mut answer = Answer::changed(dropped.into_iter().flatten().collect());
     for unused in log_group::drop_unused(&clients.logs, context, &skipped).await? {
         match unused {
@@ -280,7 +281,15 @@ async fn delete_dropped(clients: &Clients, context: &Context) -> Result<Answer> 
     Ok(answer)
 }
 
-async fn delete_if_ours(lambda: &Lambda, context: &Context, name: &str) -> Result<Option<Change>> {
+async fn delete_if_ours(
+    lambda: &Lambda,
+    context: &Context,
+    listed: &FunctionConfiguration,
+) -> Result<Option<Change>> {
+    let name = listed.function_name().unwrap_or_default();
+    if !may_be_ours(context, listed) {
+        return Ok(None);
+    }
     let Some(found) = describe(lambda, name).await? else { return Ok(None) };
     let owner = context.owner();
     let Some(address) = owner.address(&found.tags).filter(|address| address.starts_with(SECTION)) else {
@@ -292,12 +301,19 @@ async fn delete_if_ours(lambda: &Lambda, context: &Context, name: &str) -> Resul
     Ok(Some(Change::delete(address).with("name", name)))
 }
 
-/// The names of the account's functions in the run's region.
-async fn listed(lambda: &Lambda) -> Result<Vec<String>> {
+/// The account's functions in the run's region. Their tags aren't listed.
+async fn listed(lambda: &Lambda) -> Result<Vec<FunctionConfiguration>> {
     let pages = lambda.list_functions().into_paginator().items().send();
     let all: std::result::Result<Vec<_>, _> = pages.collect().await;
-    let all = all.doing(|| "listing Lambda functions")?;
-    Ok(all.into_iter().filter_map(|function| function.function_name).collect())
+    all.doing(|| "listing Lambda functions")
+}
+
+/// Whether a function's tags are worth a call of its own: an account may have hundreds. Ours has a name that begins
+/// with the environment's, or if the spec names it then a role of the environment.
+fn may_be_ours(context: &Context, listed: &FunctionConfiguration) -> bool {
+    let is_called_so = |name: &str| name.starts_with(&format!("{}-", context.run.environment));
+    let is_of_role = |role: &str| role.contains(&format!(":role{}", context.role_path()));
+    listed.function_name().is_some_and(is_called_so) || listed.role().is_some_and(is_of_role)
 }
 
 async fn find(lambda: &Lambda, context: &Context, name: &str) -> Result<Option<Found>> {

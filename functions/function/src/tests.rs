@@ -695,6 +695,25 @@ async fn a_log_group_whose_function_was_never_made_is_dropped_and_others_are_lef
 }
 
 #[tokio::test]
+async fn of_an_accounts_many_functions_only_those_that_may_be_ours_are_read() {
+    let theirs =
+        FunctionConfiguration::builder().function_name("billing").role("arn:aws:iam::1:role/billing");
+    let named = FunctionConfiguration::builder().function_name("company-index");
+    let named = named.role("arn:aws:iam::123456789012:role/plinth/demo/demo-index-function").build();
+    let listed = [theirs.build(), named];
+    let all = mock!(Lambda::list_functions)
+        .then_output(move || ListFunctionsOutput::builder().set_functions(Some(listed.to_vec())).build());
+    let read = mock!(Lambda::get_function)
+        .match_requests(|request| request.function_name() == Some("company-index"))
+        .then_error(|| GetFunctionError::generic(coded("ResourceNotFoundException", "it is gone")));
+    let groups = no_groups();
+    prune(&clients(&[&all, &read], &[&groups], &[], &[]), &dropped(Operation::Prune))
+        .await
+        .expect("an answer");
+    assert_eq!(read.num_calls(), 1);
+}
+
+#[tokio::test]
 async fn a_log_group_that_drifted_is_planned_and_put_right() {
     let forever = LogGroup::builder().log_group_name("/aws/lambda/demo-index").arn("arn:group:*").build();
     let described = mock!(Logs::describe_log_groups)

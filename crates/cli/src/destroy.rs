@@ -22,10 +22,8 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
         println!("there is no environment {name} in {}", control_plane.bucket);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("destroying {name}:");
-    for line in look::teardown(control_plane, name).await? {
-        println!("{line}");
-    }
+    let lines = look::teardown(control_plane, name).await?;
+    println!("destroying {name}:\n{}", lines.join("\n"));
     if !yes {
         confirm(name, "destroying", "deletes what goes, and its data")?;
     }

@@ -26,6 +26,7 @@ pub(crate) async fn teardown(control_plane: &ControlPlane, name: &str) -> Result
     let sfn = &control_plane.sfn;
     let started = sfn.start_execution().state_machine_arn(&control_plane.machine).name(&id).input(input);
     let started = started.send().await.doing(|| format!("looking at what {name} consists of"))?;
+    println!("looking at what {name} consists of ...");
     loop {
         let described = sfn.describe_execution().execution_arn(started.execution_arn()).send().await;
         let described = described.doing(|| format!("looking how far {id} is"))?;

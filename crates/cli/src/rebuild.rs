@@ -12,10 +12,8 @@ pub(crate) async fn run(control_plane: &ControlPlane, name: &str, yes: bool) -> 
     if standing.status.as_ref().is_some_and(|status| status.state == EnvironmentState::Paused) {
         return Err(Error::Failed(format!("{name} is paused: wake it first with: plinth resume {name}")));
     }
-    println!("rebuilding {name}, which is taken away first:");
-    for line in look::teardown(control_plane, name).await? {
-        println!("{line}");
-    }
+    let lines = look::teardown(control_plane, name).await?;
+    println!("rebuilding {name}, which is taken away first:\n{}", lines.join("\n"));
     if !yes {
         destroy::confirm(name, "rebuilding", "deletes what goes, and its data, and builds it anew")?;
     }

@@ -55,10 +55,10 @@ pub struct Local {
 }
 
 /// How long passes between two looks at what is waited for: looks keep the server busy, too.
-pub const LOOK: Duration = Duration::from_millis(250);
+pub const LOOK: Duration = Duration::from_millis(500);
 
 /// How often what is waited for is looked at: for five minutes, since machines may be slow.
-pub const LOOKS: usize = 1200;
+pub const LOOKS: usize = 600;
 
 fn root_of(account: &str) -> aws_sdk_s3::config::Credentials {
     aws_sdk_s3::config::Credentials::new(account, "test", None, None, "test")

@@ -348,8 +348,8 @@ async fn an_aborted_run_is_told_frees_its_lock_and_is_carried_on_from_the_consol
     assert_eq!(local.ended(&execution).await, "SUCCEEDED");
     let status = local.status("abort", tests::settled).await;
     assert_eq!(status.state, EnvironmentState::Ready);
-    // What was done isn't done again.
-    assert_eq!(local.writes(since), ["ecs:CreateService"]);
+    // What was done isn't done again; that a run has ended well with the secret is noted on it.
+    assert_eq!(local.writes(since), ["ecs:CreateService", "secretsmanager:TagResource"]);
     local.destroy("abort").await;
 }
 

@@ -31,10 +31,11 @@ pub(crate) fn wanted(
     })
 }
 
-/// The moment, or what the schedule says if that has been due since. A moment that passed before there was a
-/// schedule for it is made up for in a minute: nobody else would end the environment's time.
+/// The moment, or what the schedule says if that has been due since, or is so in a minute. A moment that passed before
+/// there was a schedule for it is made up for in a minute: nobody else would end the environment's time.
 fn due(moment: Timestamp, said: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    if moment > now { moment } else { said.filter(|said| *said >= moment).unwrap_or(now + 1.minute()) }
+    let soon = now + 1.minute();
+    if moment > now { moment } else { said.filter(|said| (moment..=soon).contains(said)).unwrap_or(soon) }
 }
 
 /// When a schedule is due, if it is due once.
@@ -61,6 +62,8 @@ mod tests {
         assert_eq!(due(past, None, now), at("2026-05-01T12:01:00Z"));
         assert_eq!(due(past, Some(at("2026-05-01T10:00:00Z")), now), at("2026-05-01T12:01:00Z"));
         assert_eq!(due(past, Some(at("2026-05-01T12:01:00Z")), now), at("2026-05-01T12:01:00Z"));
+        // What the spec before said is too late.
+        assert_eq!(due(past, Some(later), now), at("2026-05-01T12:01:00Z"));
     }
 
     #[test]

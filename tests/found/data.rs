@@ -336,7 +336,7 @@ async fn a_teardown_lists_what_goes_and_what_stays_and_takes_nothing_if_somethin
         "goes     file system fileSystems.files, with what is in it",
         "goes     secret secrets.token, restorable for 7 days",
         "goes     resources of ",
-        "stays    log group /plinth/looks/app of services.app.logs, its lines for 30 days",
+        "stays    log group /plinth/looks/app of services.app.logs, whose lines stay for 30 days",
     ] {
         assert!(text.contains(line), "{line}: {text}{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -59,10 +59,12 @@ fn lines(steps: &[Progress]) -> Vec<String> {
     };
     let mut lines: Vec<String> = changes(Action::Delete).filter_map(named).collect();
     lines.extend(counted(changes(Action::Delete)));
-    let kept =
-        changes(Action::Keep).map(|change| format!("  stays    {}, which is protected", change.address));
-    lines.extend(kept);
-    lines.extend(steps.iter().flat_map(|step| &step.left).map(|left| format!("  stays    {}", told(left))));
+    let kept = changes(Action::Keep);
+    lines.extend(
+        kept.map(|change| format!("  stays    {}, which is protected or needed by what is", change.address)),
+    );
+    let left = told(steps.iter().flat_map(|step| &step.left));
+    lines.extend(left.into_iter().map(|left| format!("  stays    {left}")));
     lines
 }
 
@@ -99,14 +101,30 @@ fn counted<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<String> {
     (!told.is_empty()).then(|| format!("  goes     resources of {}", told.join(", ")))
 }
 
-/// What is left of something that was deleted, in a line.
-pub(crate) fn told(left: &Left) -> String {
-    let Left { address, kind, name, days } = left;
-    match (kind, days) {
-        (LeftKind::Snapshot, _) => format!("last snapshot {name} of {address}, until somebody deletes it"),
-        (LeftKind::Logs, Some(days)) => format!("log group {name} of {address}, its lines for {days} days"),
-        (LeftKind::Logs, None) => format!("log group {name} of {address}, its lines for ever"),
+/// What is left of things that were deleted: a line for each last snapshot, and one for all log groups of one
+/// retention.
+pub(crate) fn told<'a>(all: impl Iterator<Item = &'a Left>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut groups: BTreeMap<Option<u64>, Vec<&Left>> = BTreeMap::new();
+    for left in all {
+        match left.kind {
+            LeftKind::Snapshot => {
+                let Left { address, name, .. } = left;
+                lines.push(format!("last snapshot {name} of {address}, until somebody deletes it"));
+            }
+            LeftKind::Logs => groups.entry(left.days).or_default().push(left),
+        }
     }
+    for (days, groups) in groups {
+        let what = match groups.as_slice() {
+            [only] => format!("log group {} of {}", only.name, only.address),
+            several => format!("{} log groups", several.len()),
+        };
+        let time =
+            days.map_or_else(|| "until somebody deletes them".to_owned(), |days| format!("for {days} days"));
+        lines.push(format!("{what}, whose lines stay {time}"));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -128,13 +146,14 @@ mod tests {
             Change::delete("services.web.definition"),
             Change::keep("buckets.store"),
         ];
-        let left = Left {
-            address: "services.web.logs".to_owned(),
+        let logs = |service: &str, days| Left {
+            address: format!("services.{service}.logs"),
             kind: LeftKind::Logs,
-            name: "/plinth/shop/web".to_owned(),
-            days: Some(30),
+            name: format!("/plinth/shop/{service}"),
+            days,
         };
-        let step = Progress { changes, left: vec![left], ..Progress::begin(Operation::Plan, "Database") };
+        let left = vec![logs("web", Some(30)), logs("api", None), logs("worker", None)];
+        let step = Progress { changes, left, ..Progress::begin(Operation::Plan, "Database") };
         assert_eq!(
             lines(&[step]),
             [
@@ -142,8 +161,9 @@ mod tests {
                 "  goes     secret secrets.db, restorable for 7 days",
                 "  goes     repository repositories.app, with what is in it",
                 "  goes     resources of databases (1), services (2)",
-                "  stays    buckets.store, which is protected",
-                "  stays    log group /plinth/shop/web of services.web.logs, its lines for 30 days",
+                "  stays    buckets.store, which is protected or needed by what is",
+                "  stays    2 log groups, whose lines stay until somebody deletes them",
+                "  stays    log group /plinth/shop/web of services.web.logs, whose lines stay for 30 days",
             ]
         );
     }

@@ -98,7 +98,7 @@ pub(crate) fn beside(status: &Status) -> Vec<String> {
         .kept
         .iter()
         .map(|address| format!("  kept     {address}, which is protected or needed by what is"));
-    let left = status.left.iter().map(|left| format!("  left     {}", look::told(left)));
+    let left = look::told(status.left.iter()).into_iter().map(|left| format!("  left     {left}"));
     let rebuilt =
         status.rebuilds.last().map(|last| format!("  rebuilt  {:.0}, in {} s", last.at, last.seconds));
     asks.chain(kept).chain(left).chain(rebuilt).collect()

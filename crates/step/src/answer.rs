@@ -38,7 +38,7 @@ pub struct Left {
     pub kind: LeftKind,
     /// Its name in AWS.
     pub name: String,
-    /// For how many days it, or what is in it, stays; none where it stays until somebody deletes it.
+    /// Days after which AWS deletes it, or what is in it. None: it stays until somebody deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<u64>,
 }

@@ -1,7 +1,9 @@
 """Lambda: what a function's code and role must be, changes that take time, and policies that are empty."""
 
+import contextlib
 import json
 import queue
+import socket
 import socketserver
 import time
 from urllib.parse import unquote
@@ -61,15 +63,24 @@ def install() -> None:
 def _wait_patiently() -> None:
     """Two threads of each process that waits for its next event look ten times a second whether it came or the
     process goes; the event itself wakes the one at once. With sixty processes that keeps a processor busy."""
-    build, serve = lambda_runtime.ProvidedWorker._build_handler_class, socketserver.BaseServer.serve_forever
+    build, server = lambda_runtime.ProvidedWorker._build_handler_class, socketserver.BaseServer
+    serve, shut = server.serve_forever, server.shutdown
 
     def build_handler(worker: lambda_runtime.ProvidedWorker, generation: int, pending: queue.Queue) -> type:
         get = pending.get
         pending.get = lambda timeout: get(timeout=PATIENCE)
         return build(worker, generation, pending)
 
+    def shut_at_once(server: socketserver.TCPServer) -> None:
+        server._BaseServer__shutdown_request = True
+        # A connection is what it waits for.
+        with contextlib.suppress(OSError):
+            socket.create_connection(server.server_address).close()
+        shut(server)
+
     lambda_runtime.ProvidedWorker._build_handler_class = build_handler
-    socketserver.BaseServer.serve_forever = lambda server, poll_interval: serve(server, PATIENCE)
+    server.serve_forever = lambda server, poll_interval: serve(server, PATIENCE)
+    server.shutdown = shut_at_once
 
 
 def _refuse(code: str, message: str, status: int = 400) -> None:

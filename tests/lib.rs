@@ -430,7 +430,7 @@ impl Local {
     /// # Panics
     /// If there is no log of them.
     pub fn calls_so_far(&self) -> u64 {
-        self.control("GET", "calls?since=0", None)["last"].as_u64().expect("a number")
+        self.control("GET", "ready", None)["calls"].as_u64().expect("a number")
     }
 
     /// The calls after this one.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import ministack.app as ministack
 from ministack.core.iam_actions import _match_rest_action, extract_iam_action
@@ -53,7 +53,7 @@ def install() -> None:
 
 def since(number: int) -> list[dict]:
     """The calls after the one with this number."""
-    return [asdict(call) for call in log[number:]]
+    return [vars(call) for call in log[number:]]
 
 
 def identify(method: str, path: str, headers: dict, body: bytes, query: dict) -> Call:

@@ -20,7 +20,7 @@ down:
 # Tests of whole environments wait a good part of their time, so three run at once even on two processors.
 test: .venv/ready
 	cargo build --locked --workspace --all-targets
-	RUST_TEST_THREADS=3 cargo test --locked --workspace
+	RUST_TEST_THREADS=3 cargo test --locked --workspace --no-fail-fast
 
 lint: .venv/ready tests/lint/node_modules
 	cargo fmt --all --check

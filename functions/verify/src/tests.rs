@@ -87,11 +87,12 @@ fn deployed(revision: &str, tagged: &str, running: i32, desired: i32) -> Rule {
 /// A revision, asked for by its number or as the newest of its family, that is what the spec says of a task with this
 /// image.
 fn registered(family: &'static str, number: u8, image: &str, tags: &'static [&'static str]) -> Rule {
-    let key = family.trim_start_matches("demo-").trim_end_matches("-job");
+    let word = family.trim_start_matches("demo-");
+    let key = word.trim_end_matches("-job");
     let spec = format!("apiVersion: plinth/v1\nname: demo\njobs: {{ {key}: {{ image: '{image}' }} }}");
     let of_job = of(&spec);
     let options = [
-        ("awslogs-group".to_owned(), format!("/plinth/demo/{key}")),
+        ("awslogs-group".to_owned(), format!("/plinth/demo/{word}")),
         ("awslogs-region".to_owned(), "us-east-1".to_owned()),
         ("awslogs-stream-prefix".to_owned(), family.to_owned()),
     ];
@@ -103,7 +104,7 @@ fn registered(family: &'static str, number: u8, image: &str, tags: &'static [&'s
         .essential(true)
         .set_port_mappings(ports)
         .log_configuration(logs.build().expect("a configuration"));
-    let role = of_job.role_arn(&of_job.execution_role_name(family.trim_start_matches("demo-")));
+    let role = of_job.role_arn(&of_job.execution_role_name(word));
     let definition = TaskDefinition::builder()
         .task_definition_arn(arn(&format!("{family}:{number}")))
         .status(TaskDefinitionStatus::Active)

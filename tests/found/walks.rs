@@ -231,7 +231,11 @@ fn things(local: &Local) -> Vec<String> {
     });
     let mut things: Vec<String> = ours
         .map(|record| {
-            let (address, settings) = (&record["tags"]["plinth:address"], settings(&record["settings"]));
+            let (address, mut settings) = (&record["tags"]["plinth:address"], settings(&record["settings"]));
+            // It is for targets that are registered without a port, and ECS registers none so.
+            if record["kind"] == "target-group" {
+                settings["Port"].take();
+            }
             let name = record["name"].as_str().unwrap_or_default();
             plain(&format!("{} {name} {address} {settings}", record["kind"]))
         })
